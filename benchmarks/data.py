@@ -251,7 +251,7 @@ def measure_prepare(folder: Path, repeats: int) -> Rows:
     for repeat, (suffix, workers) in itertools.product(range(repeats), itertools.product(tables, (1, 2))):
         place = folder / f"prepared-{repeat}-{suffix}-{workers}"
         begin = time.perf_counter()
-        prepare_store(tables[suffix], place, RATE, workers=workers, progress=False)
+        prepare_store(tables[suffix], place, RATE, threads=workers, progress=False)
         taken.setdefault((suffix, workers), []).append(time.perf_counter() - begin)
     for (suffix, workers), seconds in taken.items():
         per_core = hours / (statistics.median(seconds) / 60) / workers
@@ -277,7 +277,7 @@ def measure_mixed(folder: Path, repeats: int) -> Rows:
             soxr.resample(np.ascontiguousarray(samples[:, 0]), rate, RATE, "VHQ")
         between = time.process_time()
         tracks = load_tracks(folder)
-        prepare_store(tracks, folder.parent / f"prepared-mixed-{repeat}", RATE, workers=1, progress=False)
+        prepare_store(tracks, folder.parent / f"prepared-mixed-{repeat}", RATE, threads=1, progress=False)
         ratios.append((time.process_time() - between) / (between - begin))
     return [{"part": "mixed", "name": "prepare_store", "ratio": statistics.median(ratios), "repeats": repeats}]
 

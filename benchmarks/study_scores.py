@@ -26,20 +26,11 @@ from ssc_toolkit.evaluation import (
 )
 from ssc_toolkit.evaluation.embedding.extract import expand_rows
 from ssc_toolkit.files import atomic_path
+from ssc_toolkit.options.names import CORRUPTIONS, STAGES
 
 CLEAN, NOTES = "clean", "notes"
 SEVERITIES = (0.5, 1.0, 1.5, 2.0)
-UNSEEN = (
-    "time_stretch",
-    "splice_out",
-    "reverb",
-    "chorus",
-    "distortion",
-    "compression",
-    "reverse",
-    "bitcrush",
-    "mp3",
-)
+UNSEEN = CORRUPTIONS[len(STAGES) :]
 COLUMNS = ("key", "family", "mode", "collection", "meter")
 NOTE_COLUMNS = ("pitch class", "pitch")
 RETRIEVED = ("key", "family", "mode", "collection")

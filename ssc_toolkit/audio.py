@@ -14,12 +14,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from ssc_toolkit.checks import check_integer, check_positive
+from ssc_toolkit.checks import check_choice, check_integer, check_positive
 from ssc_toolkit.decoding.levels import Levels, average_channels, check_finite
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
 from ssc_toolkit.decoding.sources import Source, open_source, open_unmeasured
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.paths import missing_hint
 
 SUFFIXES = (
@@ -94,8 +93,7 @@ def check_channel(channel: str) -> None:
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: channel: expected one of mean, left, right, loudest, got 'middle'
     """
-    if channel not in get_args(Channel):
-        raise InputError(f"channel: expected one of {', '.join(get_args(Channel))}, got {channel!r}")
+    check_choice("channel", channel, get_args(Channel))
 
 
 def read_audio_info(path: Path | str) -> AudioInfo:

@@ -11,6 +11,7 @@ from ssc_toolkit.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 MAX_FINITE = 1e36
 """Largest accepted value of a number without another limit, such as the learning rate.
@@ -66,15 +67,59 @@ def check_integer(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER)
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: channels: expected an integer of at least 1, got 2.5
     """
-    try:
-        number = None if _is_bool(value) else operator.index(value)
-    except (TypeError, RuntimeError):
-        number = None
+    number = _as_index(value)
     if number is None or not low <= number <= high:
         is_open = high == _MAX_INTEGER and (number is None or number < low)
         bounds = f"of at least {low}" if is_open else f"from {low} to {high}"
         raise InputError(f"{name}: expected an integer {bounds}, got {_shown(value)}")
     return number
+
+
+def as_integer(name: str, value: Any, low: int | None = None) -> int:
+    """Convert an integer of Python, NumPy or PyTorch to a Python int.
+
+    Args:
+        name: name of the argument for the error message.
+        value: the integer.
+        low: lower bound, included; None for no bound.
+
+    Raises:
+        TypeError: for any other value, including bools.
+        ValueError: if the integer is below the bound.
+
+    Examples:
+        >>> import numpy as np
+        >>> as_integer("seed", np.int64(3))
+        3
+        >>> as_integer("seed", True)
+        Traceback (most recent call last):
+        TypeError: seed: expected an integer, got True
+    """
+    number = _as_index(value)
+    if number is None:
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if low is not None and number < low:
+        raise ValueError(f"{name}: expected an integer of at least {low}, got {number}")
+    return number
+
+
+def as_tensor(name: str, values: Any, expected: str = "a tensor of numbers") -> Tensor:
+    """Convert an array, list or tensor to a tensor.
+
+    Args:
+        name: name of the argument for the error message.
+        values: the array, list or tensor.
+        expected: description of the values for the error message.
+
+    Raises:
+        TypeError: if the values cannot be converted.
+    """
+    import torch  # not at the top, because the command line checks options without PyTorch
+
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected {expected}, got {type(values).__name__}") from None
 
 
 def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, unit: str = "") -> float:
@@ -155,6 +200,21 @@ def check_fractions(name: str, values: Iterable[float]) -> None:
     """
     for value in list(values) or [math.nan]:
         check_fraction(name, value, allow_zero=False)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise InputError unless a value is one of several choices.
+
+    The message begins with `name`, the name of the argument.
+
+    Examples:
+        >>> check_choice("reduction", "max", ("mean", "sum", "none"))
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: reduction: expected one of mean, sum, none, got 'max'
+    """
+    known = list(choices)
+    if value not in known:
+        raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}")
 
 
 def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
@@ -242,6 +302,14 @@ def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: 
     if embeddings.ndim != 2 or len(embeddings) != count:
         raise InputError(f"{name}: expected ({count}, dim), a row for each of the {of}, got {embeddings.shape}")
     return embeddings
+
+
+def _as_index(value: Any) -> int | None:
+    """Return an integer of Python, NumPy or PyTorch as a Python int, or None for any other value."""
+    try:
+        return None if _is_bool(value) else int(operator.index(value))
+    except (TypeError, RuntimeError):  # a tensor of several numbers raises RuntimeError
+        return None
 
 
 def _is_bool(value: Any) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import numbers
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.errors import InputError, make_malformed_error
 from ssc_toolkit.files import reading
 
 # Spreadsheets also treat the full-width forms of these signs as the start of a formula.
@@ -192,3 +194,66 @@ def _check_header(header: list[str], where: str, required: str) -> None:
             raise InputError(f"{where}: expected a column name without blanks around it, got {column!r}")
         if header.index(column) + 1 != number:
             raise InputError(f"{where}: two columns are called {column!r}")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file that is encoded in UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8, got another encoding ({error.reason})") from error
+
+
+def split_rows(lines: Iterable[str], delimiter: str = ",", *, quoted: bool = True) -> Iterator[tuple[int, list[str]]]:
+    r"""Yield the number of the last line, and the cells, of each row of a published file that is not blank.
+
+    Unlike `read_csv`, this accepts rows of any length, and spaces around cells, which are removed.
+
+    Args:
+        lines: lines of the file with their line ends, such as an open file.
+        delimiter: delimiter between cells.
+        quoted: whether cells may be quoted.
+
+    Examples:
+        >>> list(split_rows(["id, name\n", "\n", '1,"a, b"\n']))
+        [(1, ['id', 'name']), (3, ['1', 'a, b'])]
+    """
+    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    for row in reader:
+        cells = [cell.strip() for cell in row]
+        if any(cells):
+            yield reader.line_num, cells
+
+
+def read_columns(path: Path, delimiter: str, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read some columns of a published file of cells with a header, such as the annotations of a dataset.
+
+    Args:
+        path: path of the file, which is text in UTF-8.
+        delimiter: delimiter between cells. Cells may be quoted.
+        columns: names of the columns that the file must have. It may have others.
+
+    Returns:
+        For each row, its line number and a dictionary from column name to cell.
+
+    Raises:
+        InputError: if one of `columns` is missing or occurs twice, or if a row has too few cells for these columns or
+            more cells than the header.
+    """
+    lines = split_rows(io.StringIO(read_text(path), newline=""), delimiter)
+    _, header = next(lines, (1, []))
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise make_malformed_error(path, 1, f"a column {missing[0]!r} in the header", delimiter.join(header)[:80])
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise make_malformed_error(path, 1, f"one column {twice[0]!r} in the header", delimiter.join(header)[:80])
+    least = 1 + max(header.index(name) for name in columns)
+    rows = []
+    for line, cells in lines:
+        if len(cells) < least:
+            raise make_malformed_error(path, line, f"at least {least} cells", delimiter.join(cells)[:80])
+        if any(cells[len(header) :]):
+            raise make_malformed_error(path, line, f"at most {len(header)} cells", delimiter.join(cells)[:80])
+        rows.append((line, dict(zip(header, cells, strict=False))))
+    return rows

@@ -31,6 +31,16 @@ def text_hash(text: str | bytes, size: int = 16) -> str:
     return new_digest(text.encode() if isinstance(text, str) else text, size).hexdigest()
 
 
+def integer_hash(text: str) -> int:
+    """Return a hash of a text in UTF-8 that is an integer from 0 to 2^63 - 1, such as a seed.
+
+    Examples:
+        >>> integer_hash("jazz")
+        6951033343467231937
+    """
+    return int.from_bytes(new_digest(text.encode(), size=8).digest(), "little") >> 1
+
+
 def file_hash(path: str | Path, size: int = 16) -> str:
     """Return the BLAKE2b hash of a file's content, as 2 * `size` hexadecimal digits.
 

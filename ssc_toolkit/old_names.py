@@ -12,7 +12,10 @@ OPTIONS = {
     "minimum_shared": "min_shared",
     "most_skipped": "max_unusable",
     "clips": "audio_clips",
+    "workers": "threads",
     "database_root": "database.root",
+    "monitor": "validation.labels",
+    "logs.measure_every": "validation.every",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",
 }

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 from ssc_toolkit.errors import InputError
 
+DANGLING = "links whose target does not exist"
+SPECIAL = "pipes and devices"
 _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -98,7 +100,7 @@ def _other_normal_form(path: Path) -> Path | None:
     return found
 
 
-def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str], list[Path]]:
+def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str], list[Path], list[Path]]:
     """Find the audio files below a folder.
 
     Links to folders are followed. Every folder is searched only once, under its own path if it is below `folder`,
@@ -110,7 +112,8 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
         suffixes: suffixes of audio files, in lower case.
 
     Returns:
-        The sorted paths, the number of other files for each suffix, and all links whose target does not exist.
+        The sorted paths, the number of other files for each suffix, all links whose target does not exist, and all
+        pipes and devices with a suffix of audio files.
 
     Raises:
         InputError: if a folder cannot be read.
@@ -121,13 +124,14 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
         >>> for name in ("b.wav", "a.WAV", "._a.wav", "notes.txt"):
         ...     (folder / name).touch()
         >>> (folder / "old.wav").symlink_to("gone.wav")
-        >>> paths, others, dangling = audio_paths(folder, [".wav"])
+        >>> paths, others, dangling, _ = audio_paths(folder, [".wav"])
         >>> [path.name for path in paths], dict(others), [path.name for path in dangling]
         (['a.WAV', 'b.wav'], {'.txt': 1}, ['old.wav'])
     """
     found: list[Path] = []
     others: Counter[str] = Counter()
     dangling: list[Path] = []
+    special: list[Path] = []
     seen: set[tuple[int, int]] = set()
     starts = [folder]
     for start in starts:  # links found in the loop are appended
@@ -144,9 +148,9 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
                     dangling.append(path)
                 elif path.suffix.lower() not in suffixes:
                     others[path.suffix.lower()] += 1
-                elif path.is_file():
-                    found.append(path)
-    return sorted(found), others, sorted(dangling)
+                else:
+                    (found if path.is_file() else special).append(path)
+    return sorted(found), others, sorted(dangling), sorted(special)
 
 
 def _is_noise(name: str) -> bool:
@@ -177,21 +181,22 @@ def describe_others(others: Counter[str], shown: int = 8) -> str:
     return f"{total} {'file' if total == 1 else 'files'} with other suffixes: {', '.join(parts[:shown])}{more}"
 
 
-def describe_dangling(links: Sequence[Path], folder: Path, shown: int = 5) -> str:
-    """Return a text with the number and the names of links to files or folders that do not exist.
+def describe_skipped(kind: str, paths: Sequence[Path], folder: Path, shown: int = 5) -> str:
+    """Return a text with the number and the names of skipped files.
 
     Args:
-        links: paths of the links.
+        kind: description of the files in the plural.
+        paths: paths of the files.
         folder: folder that contains them.
         shown: maximum number of names in the text.
 
     Examples:
-        >>> describe_dangling([Path("music/a.wav"), Path("music/live")], Path("music"), shown=1)
-        '2 links whose target does not exist: a.wav, and 1 more'
+        >>> describe_skipped(DANGLING, [Path("music/a.wav"), Path("music/live")], Path("music"), shown=1)
+        'links whose target does not exist (2): a.wav, and 1 more'
     """
-    names = [_printable(str(link.relative_to(folder))) for link in links[:shown]]
-    names += [f"and {len(links) - shown} more"] if len(links) > shown else []
-    return f"{len(links)} {'link' if len(links) == 1 else 'links'} whose target does not exist: {', '.join(names)}"
+    names = [_printable(str(path.relative_to(folder))) for path in paths[:shown]]
+    names += [f"and {len(paths) - shown} more"] if len(paths) > shown else []
+    return f"{kind} ({len(paths)}): {', '.join(names)}"
 
 
 def _printable(text: str) -> str:

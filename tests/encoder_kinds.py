@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from seeded import noise
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssc_toolkit.encoders import ENCODERS, SampleCNN, SampleCNNXL, ShortChunkCNN, TUNePlus
@@ -48,6 +49,14 @@ def lived_in(encoder):
             module.weight.data.uniform_(-0.5, 2)
             module.bias.data.normal_(0, 0.1)
     return encoder.eval()
+
+
+def training_step(model, *inputs):
+    """Output, gradients and buffers after the forward and backward pass of a training step."""
+    output = model(*inputs)
+    (output * noise(*output.shape).to(output.dtype)).sum().backward()
+    gradients = {name: value.grad for name, value in model.named_parameters()}
+    return output.detach(), gradients, dict(model.named_buffers())
 
 
 def kept_for_backward(encoder, waveforms) -> int:

@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
+from ssc_toolkit.errors import InputError
 
 RATE = 16000
 
@@ -313,3 +315,13 @@ def built(name, root, variant=None):
 def cells(tracks, column):
     """A column by the id of the track."""
     return dict(zip(tracks["track_id"], tracks[column], strict=True))
+
+
+def check_malformed(name, root, file, old, new, words):
+    """Write a dataset, replace a text in one of its files, and expect an error with these words."""
+    BUILDERS[name](root)
+    content = (root / file).read_text()
+    assert old in content
+    (root / file).write_text(content.replace(old, new))
+    with pytest.raises(InputError, match=words):
+        dataset_tracks(name, root)

@@ -29,6 +29,7 @@ LEAVES = {
     "processes",
     "progress",
     "seeds",
+    "tracing",
 }
 MAY_USE = {
     "targets": set(),
@@ -67,6 +68,7 @@ MAY_USE = {
     "processes": set(),
     "progress": set(),
     "seeds": set(),
+    "tracing": set(),
 }
 HEAVY = {
     "torchaudio",

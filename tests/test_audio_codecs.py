@@ -127,7 +127,7 @@ from ssc_toolkit.paths import audio_paths
 from ssc_toolkit.data import from_folder
 from pathlib import Path
 assert list_readable_suffixes() == SUFFIXES
-paths, others, _ = audio_paths(Path({folder!r}), list_readable_suffixes())
+paths, others, *_ = audio_paths(Path({folder!r}), list_readable_suffixes())
 print([path.name for path in paths], dict(others))
 import logging
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
@@ -140,6 +140,7 @@ for name in ("a.m4a", "renamed.mp3"):
 """
 
 
+@pytest.mark.slow
 def test_without_pyav_the_extra_is_named(tmp_path):
     encode(tmp_path / "a.m4a", "aac", "ipod")
     (tmp_path / "renamed.mp3").write_bytes((tmp_path / "a.m4a").read_bytes())
@@ -162,7 +163,7 @@ def test_folders_are_searched_once_and_hidden_files_left_out(tmp_path):
     (music / "again").symlink_to(music / "jazz")
     (music / "more").symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(music)
-    paths, others, _ = audio_paths(music, list_readable_suffixes())
+    paths, others, *_ = audio_paths(music, list_readable_suffixes())
     assert [str(path.relative_to(music)) for path in paths] == ["a.WAV", "jazz/b.oga", "more/d.m4a"]
     assert others == {".jpg": 2, "": 1}
 

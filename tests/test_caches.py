@@ -62,6 +62,7 @@ def archive(folder):
     return folder / f"{'b' * 32}.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [entry, archive])
 def test_a_flipped_byte_of_a_cache_is_named(make, tmp_path, caplog):
     path = make(tmp_path)
@@ -73,6 +74,7 @@ def test_a_flipped_byte_of_a_cache_is_named(make, tmp_path, caplog):
         assert "computed again" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_of_draws_is_named(tmp_path):
     path = tmp_path / "draws.pt"
     tracks = pd.DataFrame({"path": [f"/music/{number}.wav" for number in range(50)]})
@@ -83,6 +85,7 @@ def test_a_flipped_byte_of_draws_is_named(tmp_path):
     assert len(FixedCorruption.load(path).names) == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
 def test_a_flipped_byte_of_embeddings_is_named(name, tmp_path):
     path = tmp_path / name

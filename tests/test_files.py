@@ -47,6 +47,7 @@ def _write_parquet(path):
     pd.DataFrame({"row": np.arange(300), "name": ["a", "b", None] * 100}).to_parquet(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [_write_torch, _write_npz, _write_npy, _write_parquet])
 def test_checksum_notices_a_flip_of_any_byte(tmp_path, write):
     path = tmp_path / "file"
@@ -190,6 +191,7 @@ def _hold(folder, ready, done):
         done.wait(30)
 
 
+@pytest.mark.slow
 def test_lock_keeps_another_process_out_and_touches_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()

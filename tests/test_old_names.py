@@ -12,7 +12,7 @@ from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checked_json
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, OPTIONS, SAMPLER_STATE, with_new_names
-from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.options import PrepareOptions, PretrainOptions
 from ssc_toolkit.options.parsing import CommandLine
 from ssc_toolkit.options.run_settings import check_run_settings, read_settings
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
@@ -92,7 +92,7 @@ def earlier_run(folder, **settings):
 
 
 def test_runs_with_old_settings_resume(tmp_path):
-    earlier_run(tmp_path, minimum_shared=2)
+    earlier_run(tmp_path, minimum_shared=2, monitor="key")
     assert read_settings(tmp_path)["min_shared"] == 2
     check_run_settings(tmp_path, PretrainOptions(tracks="scores", out=str(tmp_path), steps=2000, min_shared=2))
     with pytest.raises(InputError, match="min_shared was 2, is 1"):
@@ -101,9 +101,21 @@ def test_runs_with_old_settings_resume(tmp_path):
 
 def test_configs_of_earlier_runs_are_read(tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text("tracks: scores\nout: a\nminimum_shared: 3\nmost_skipped: 0.25\n")
+    validation = "monitor: key\nlogs:\n  measure_every: 7\n"
+    config.write_text(f"tracks: scores\nout: a\nminimum_shared: 3\nmost_skipped: 0.25\n{validation}")
     options = CommandLine(PretrainOptions, [f"--config={config}"]).options
     assert (options.min_shared, options.max_unusable) == (3, 0.25)
+    assert (options.validation.labels, options.validation.every) == ("key", 7)
+
+
+def test_threads_of_prepare_were_called_workers(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("tracks: scores\nworkers: 3\n")
+    assert CommandLine(PrepareOptions, [f"--config={config}"]).options.threads == 3
+    with pytest.raises(InputError, match="mean --threads"):
+        CommandLine(PrepareOptions, ["--tracks=scores", "--workers=3"])
+    config.write_text("tracks: scores\nout: a\nworkers: 3\n")
+    assert CommandLine(PretrainOptions, [f"--config={config}"]).options.workers == 3
 
 
 def test_new_names_are_not_replaced():

@@ -61,6 +61,7 @@ def test_a_slow_test_runs_by_its_name(folder):
     assert output_of(folder, "checks/test_some.py::test_slow").count("ran slow") == 3
 
 
+@pytest.mark.slow
 def test_processes_of_xdist_use_one_thread(folder, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert "ran quick 1" in output_of(folder, "-n2")

@@ -44,7 +44,7 @@ def train(music: Path, world_size: int, chunk_size: int | None, accumulate: int 
         SemiSupConLoss(target=MaxTarget({"note": SameClass(), "range": SameClass()}), gather=True),
         semisupcon_chain(RATE),
         learning_rate=0.1,
-        optimizer=torch.optim.SGD,
+        make_optimizer=torch.optim.SGD,
         chunk_size=chunk_size,
     )
     data = SemiSupConDataModule(JoinedDataset(datasets), BATCH // world_size, label_budget=0.5)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from audio_files import tone, write_audio
 
 from ssc_toolkit.training import PretrainOptions, pretrain
@@ -57,6 +58,13 @@ def history(folder: Path) -> list[dict[str, str]]:
 def losses(folder: Path) -> list[float]:
     """Losses of a run, step by step."""
     return [float(row["loss"]) for row in history(folder)]
+
+
+def assert_same_checkpoint(one: Path, two: Path) -> None:
+    """The step, weights, moments of the optimizer and queue of two checkpoints are the same, bit for bit."""
+    first, second = (torch.load(path, weights_only=True) for path in (one, two))
+    for name in ("global_step", "state_dict", "optimizer_states"):
+        torch.testing.assert_close(second[name], first[name], rtol=0, atol=0)
 
 
 def command(music: Path, out: Path, *extra: str) -> list[str]:

@@ -15,7 +15,7 @@ from ssc_toolkit.augmentations.base import Augmentation, check_waveforms
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.fusion import Stage, join_alternatives, join_stages, make_stage
-from ssc_toolkit.checks import check_integer_range, check_number
+from ssc_toolkit.checks import check_choice, check_integer_range, check_number
 from ssc_toolkit.errors import InputError
 
 
@@ -148,8 +148,7 @@ class Chain(Container):
         fuse: Literal["exact", "all", "none"] = "exact",
     ) -> None:
         super().__init__(transforms, p=p)
-        if fuse not in ("exact", "all", "none"):
-            raise ValueError(f'fuse: expected "exact", "all" or "none", got {fuse!r}')
+        check_choice("fuse", fuse, ("exact", "all", "none"))
         self.fuse = fuse
 
     def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:

@@ -53,9 +53,6 @@ class PolarityInversion(Scaling):
     def __init__(self, *, p: float = 1.0) -> None:
         super().__init__(p=p)
 
-    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
-        return {}
-
     def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
         return -like.new_ones(())
 

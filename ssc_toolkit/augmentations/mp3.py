@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.distortion import straight_through
 from ssc_toolkit.augmentations.example_generator import ExampleGenerator
-from ssc_toolkit.checks import Range, check_range
+from ssc_toolkit.checks import Range, check_choice, check_range
 
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -84,8 +84,7 @@ class MP3(Transform):
             raise ValueError(
                 f"bitrate_kbps: expected {', '.join(map(str, known))} at {sample_rate} Hz, got {self.bitrate_kbps}"
             )
-        if implementation not in ("auto", "codec", "approximation"):
-            raise ValueError(f'implementation: expected "auto", "codec" or "approximation", got {implementation!r}')
+        check_choice("implementation", implementation, ("auto", "codec", "approximation"))
         self.implementation = implementation
 
     def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
@@ -112,10 +111,8 @@ def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
     Raises:
         ValueError: if MP3 does not support the sample rate.
     """
-    known = BIT_RATES_KBPS.get(sample_rate)
-    if known is None:
-        raise ValueError(f"sample_rate: expected one of {', '.join(map(str, BIT_RATES_KBPS))}, got {sample_rate}")
-    return known
+    check_choice("sample_rate", sample_rate, BIT_RATES_KBPS)
+    return BIT_RATES_KBPS[sample_rate]
 
 
 def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:

@@ -24,7 +24,7 @@ from ssc_toolkit.augmentations.published import PublishedDelay, PublishedNoise, 
 from ssc_toolkit.augmentations.reverb import Reverb
 from ssc_toolkit.augmentations.stretch import TimeStretch
 from ssc_toolkit.augmentations.timing import Reverse, SpliceOut
-from ssc_toolkit.checks import check_number
+from ssc_toolkit.checks import check_choice, check_number
 
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
 """Names of the stages of `semisupcon_chain` in order, for its argument `omit`."""
@@ -197,8 +197,7 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
         torch.Size([2, 1, 8000])
     """
     severity = check_number("severity", severity, 0, MAX_SEVERITY)
-    if name not in CORRUPTIONS:
-        raise ValueError(f"name: expected one of {', '.join(CORRUPTIONS)}, got {name!r}")
+    check_choice("name", name, CORRUPTIONS)
     sample_rate = require_sample_rate(sample_rate)
     if severity == 0:
         return Chain([])

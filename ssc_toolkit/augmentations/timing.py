@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.example_generator import ExampleGenerator
-from ssc_toolkit.checks import Range, check_integer, check_number, check_range
+from ssc_toolkit.checks import Range, check_choice, check_integer, check_number, check_range
 
 _MAX_REMOVED = 0.9  # maximum fraction of a clip
 
@@ -65,8 +65,7 @@ class TimeShift(Transform):
     ) -> None:
         super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.shift_seconds = check_range("shift_seconds", shift_seconds, -36000, 36000)
-        if mode not in ("roll", "pad"):
-            raise ValueError(f'mode: expected "roll" or "pad", got {mode!r}')
+        check_choice("mode", mode, ("roll", "pad"))
         self.mode = mode
 
     def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -26,12 +25,13 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import open_models
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
-from ssc_toolkit.evaluation.conditions import CHAIN, conditions_for
+from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.embedding.models import hash_model
 from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options.compare import CompareOptions
+from ssc_toolkit.options.names import CHAIN
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     drop_section,
@@ -66,8 +66,7 @@ def compare(options: CompareOptions) -> Path:
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
         windows = choose_windows(models, options.window_seconds)
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, windows, **readout, methods=options.methods)
+        readouts = check_readouts(models, windows, **options.readout, methods=options.methods)
         identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
         found = load_for(models, options, options.seed)
@@ -86,7 +85,7 @@ def compare(options: CompareOptions) -> Path:
             methods=(*options.methods, RETRIEVAL),
             seeds=seeds,
             bootstrap_seed=options.seed,
-            **readout,
+            **options.readout,
         )
         drops = comparison.results.relative_drops(options.seed)
         pairs = [*itertools.combinations(reversed(named), 2), *itertools.product(named, untrained)]

@@ -19,11 +19,13 @@ from ssc_toolkit.encoders import Encoder, load_encoder
 from ssc_toolkit.evaluation import Task, provenance_of
 from ssc_toolkit.evaluation.baselines import BASELINES, MFCC_STATISTICS, RANDOM, make_baselines
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
-from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
+from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.results import to_records
-from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder, write_checked_json
-from ssc_toolkit.options import DemoOptions, PretrainOptions
+from ssc_toolkit.options import DemoOptions, PretrainOptions, ValidationOptions
 from ssc_toolkit.options.demo import NOTE
+from ssc_toolkit.options.names import CHAIN, SEVERITIES
+from ssc_toolkit.options.output_folder import claim_folder
+from ssc_toolkit.options.validation import NEIGHBOR_AGREEMENT
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     explorer_section,
@@ -38,7 +40,6 @@ from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import SameClass
 from ssc_toolkit.training import pretrain
 from ssc_toolkit.training.callbacks.history import read_history
-from ssc_toolkit.training.pretrain import NEIGHBOR_AGREEMENT
 from ssc_toolkit.training.run_folder import HISTORY
 
 LABEL = "key"
@@ -102,13 +103,9 @@ def demo(options: DemoOptions) -> Path:
     """
     options.check()
     begin, quick, seed = time.monotonic(), options.quick, options.seed
-    folder = make_writable_folder(options.folder, "out")
     size = QUICK if quick else FULL
-    with lock_folder(folder, "out"):
-        options.check_folder()
+    with claim_folder(options.folder / NOTE, options.settings, "out", "demonstration") as folder:
         check_report_files(folder)
-        clear_leftovers(folder)
-        write_checked_json(folder / NOTE, options.settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"
@@ -140,7 +137,9 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(frame, task) for task in SHOWN_UNDER_CORRUPTION),
         retrieval_section(frame),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(models)
+            histories(folder),
+            {"loss": "loss", "val_loss": "validation loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"},
+            list(models),
         ),
         batch_section(encoders, tracks, labels[LABEL], seed),
         explorer_section(trained_first(comparison.embeddings), tracks, labels, CLIPS, seed),
@@ -184,7 +183,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
             batch_size=size.batch_size,
             steps=size.steps,
             omit=OMIT,
-            monitor=LABEL,
+            validation=ValidationOptions(every=25, labels=LABEL),
             seed=seed,
             title=f"{number} of {len(RUNS)}, {run.title}",
             **run.arguments,

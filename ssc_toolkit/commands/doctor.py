@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -123,7 +122,4 @@ def _print_codecs() -> None:
         + ", ".join(f"{name} {'yes' if name in formats else 'no'}" for name in wanted)
     )
     if "MP3" not in formats:
-        print(
-            "  without MP3: MP3 files will be reported as unreadable; fix: pip install --upgrade soundfile",
-            file=sys.stdout,
-        )
+        print("  without MP3: MP3 files will be reported as unreadable; fix: pip install --upgrade soundfile")

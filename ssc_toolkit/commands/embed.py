@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,16 +48,15 @@ def embed(options: EmbedOptions) -> Path:
         model = open_encoder(options.encoder, options.cache)
         models: Models = {THIS: [model]}
         (seconds,) = choose_windows(models, options.window_seconds).values()
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, {THIS: seconds}, **readout)
+        readouts = check_readouts(models, {THIS: seconds}, **options.readout)
         kept, _ = usable_tracks(load_for(models, options), options.max_unusable, {})
         if options.window_pooling == "none":
-            windows = embed_windows(model, kept, seconds, **readout)
+            windows = embed_windows(model, kept, seconds, **options.readout)
             embeddings, rows = windows.embeddings, windows.rows
             columns = {"start_seconds": windows.seconds}
         else:
             everything = embed_tracks(
-                model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache, **readout
+                model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache, **options.readout
             )
             rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
             embeddings, columns = everything[rows], {}

@@ -29,6 +29,7 @@ _ADVICE = {
     errno.EPERM: "you have no permission to write there; choose another folder",
     errno.EISDIR: "a folder has the name of the file; remove it, or choose another folder",
     errno.ENOTDIR: "a file has the name of a folder; remove it, or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "the disk reports an error; choose another disk",
 }
 """Advice for errors of the operating system when a file is written, by error number."""

@@ -126,9 +126,9 @@ def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int])
     }
 
 
-def make_tasks(labels: Sequence[str]) -> list[Task]:
+def make_tasks(columns: Sequence[str]) -> list[Task]:
     """Return a prediction task for each label column, with the name of the column."""
-    return [Task(label, label) for label in dict.fromkeys(labels)]
+    return [Task(column, column) for column in dict.fromkeys(columns)]
 
 
 def choose_windows(models: Models, window_seconds: float | None) -> dict[str, float]:
@@ -206,18 +206,18 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
     return found
 
 
-def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
+def label_signals(tracks: TrackTable, columns: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
     """Return the labels of all tracks by label column. The columns in `numbers` contain numbers.
 
     Raises:
         InputError: if a column is missing or of another kind.
     """
-    return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
+    return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in columns}
 
 
 def probed_labels(
     tracks: TrackTable,
-    labels: Sequence[str],
+    columns: Sequence[str],
     numbers: Sequence[str],
     methods: Sequence[str],
     label_fractions: Sequence[float] = (1.0,),
@@ -227,7 +227,7 @@ def probed_labels(
 
     Args:
         tracks: track table with a column `split`.
-        labels: names of the label columns.
+        columns: names of the label columns.
         numbers: names of those label columns that contain numbers.
         methods: methods of the probes.
         label_fractions: fractions of the labeled training tracks to fit probes to.
@@ -236,7 +236,7 @@ def probed_labels(
     Raises:
         InputError: if a column or an argument is invalid, or if a split has no labeled track.
     """
-    signals = label_signals(tracks, labels, numbers)
+    signals = label_signals(tracks, columns, numbers)
     for column, signal in signals.items():
         if signal.kind == "number" and "prototypes" in methods:
             raise InputError(f"methods: prototypes expected classes, got numbers in {column}")

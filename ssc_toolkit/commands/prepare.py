@@ -45,7 +45,7 @@ def prepare(options: PrepareOptions) -> Path:
         min_seconds=options.min_seconds,
         max_unusable=options.max_unusable,
         strict=options.strict,
-        workers=options.workers,
+        threads=options.threads,
         shard_megabytes=options.shard_megabytes,
     )
     print(AudioStore(options.out))

@@ -47,8 +47,7 @@ def probe(options: ProbeOptions) -> Results:
     with optional_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
+        readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         found = load_for(models, options, options.seed)
         signals = probed_labels(
             found, options.labels, options.numbers, options.methods, options.label_fractions, options.seed
@@ -64,12 +63,12 @@ def probe(options: ProbeOptions) -> Results:
             methods=[method for method in options.methods if method != FINETUNE],
             label_fractions=options.label_fractions,
             seeds=seeds,
-            **readout,
+            **options.readout,
         )
         results = comparison.results
         if FINETUNE in options.methods:
             results = Results.joined(
-                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds, readout))]
+                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds))]
             )
         sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
         content = {
@@ -89,7 +88,6 @@ def _fine_tuned(
     seconds: float,
     options: ProbeOptions,
     seeds: Sequence[int],
-    readout: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
 
@@ -112,9 +110,9 @@ def _fine_tuned(
                         label_fraction=fraction,
                         steps=options.finetune_steps,
                         seed=seed,
-                        **readout,
+                        **options.readout,
                     )
-                    embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False, **readout)
+                    embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False, **options.readout)
                     predictions.append(tuned.probe.predict(embeddings, tracks))
                 score = measure(predictions)
                 yield make_score_row(

@@ -47,8 +47,7 @@ def retrieval(options: RetrievalOptions) -> Results:
     options.check()
     with optional_folder(options.out) as folder:
         listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(listed, dict.fromkeys(listed, seconds), **readout)
+        readouts = check_readouts(listed, dict.fromkeys(listed, seconds), **options.readout)
         models = {name: own[0] for name, own in listed.items()}
         found = load_for(listed, options)
         signals = label_signals(found, options.labels)
@@ -56,8 +55,12 @@ def retrieval(options: RetrievalOptions) -> Results:
         items = _database(options, listed)
         if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
-        asked = embed_models(models, queries.tracks, seconds, cache=options.cache, **readout)
-        ranked = None if items is None else embed_models(models, items.tracks, seconds, cache=options.cache, **readout)
+        asked = embed_models(models, queries.tracks, seconds, cache=options.cache, **options.readout)
+        ranked = (
+            None
+            if items is None
+            else embed_models(models, items.tracks, seconds, cache=options.cache, **options.readout)
+        )
         rows = []
         for name in models:
             for column in options.labels:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from ssc_toolkit.commands.inputs import (
@@ -43,8 +41,7 @@ def robustness(options: RobustnessOptions) -> Results:
         tasks = make_tasks(options.labels)
         seeds = (options.seed,)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
+        readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)
         found = load_for(models, options, options.seed)
@@ -60,7 +57,7 @@ def robustness(options: RobustnessOptions) -> Results:
             window_seconds=seconds,
             methods=options.methods,
             seeds=seeds,
-            **readout,
+            **options.readout,
         ).results
         drops = results.relative_drops()
         sections = [*(robustness_section(results.frame, task.name) for task in tasks), drop_section(drops)]

@@ -23,7 +23,15 @@ from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
-from ssc_toolkit.paths import audio_paths, describe_dangling, describe_others, local_path, missing_hint
+from ssc_toolkit.paths import (
+    DANGLING,
+    SPECIAL,
+    audio_paths,
+    describe_others,
+    describe_skipped,
+    local_path,
+    missing_hint,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -273,18 +281,20 @@ def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     folder = Path(local_path(folder, "tracks"))
     if not folder.is_dir():
         raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
-    paths, others, dangling = audio_paths(folder, list_readable_suffixes())
-    links = describe_dangling(dangling, folder) if dangling else ""
+    paths, others, dangling, special = audio_paths(folder, list_readable_suffixes())
+    skipped = [
+        describe_skipped(kind, some, folder) for kind, some in ((DANGLING, dangling), (SPECIAL, special)) if some
+    ]
     if not paths:
         found = f"; found {describe_others(others)}{describe_missing_codecs(others)}" if others else ""
-        found += f"; found {links}" if links else ""
+        found += "".join(f"; found {some}" for some in skipped)
         raise InputError(
             f"tracks: there is no audio file below {folder} (looked for {', '.join(list_readable_suffixes())}){found}"
         )
     if others:
         logger.warning("skipped below %s: %s%s", folder, describe_others(others), describe_missing_codecs(others))
-    if links:
-        logger.warning("skipped below %s: %s", folder, links)
+    for some in skipped:
+        logger.warning("skipped below %s: %s", folder, some)
     names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
     tracks = pd.DataFrame({"path": names})
     if label is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -98,52 +99,65 @@ def _bytes_at(raw: BinaryIO, place: int, count: int, size: int) -> bytes:
     return raw.read(count)
 
 
-def _riff(raw: BinaryIO, size: int, order: Literal["little", "big"]) -> AudioData | None:
-    place, long_size = 12, None
+def _chunks(
+    raw: BinaryIO,
+    place: int,
+    size: int,
+    order: Literal["little", "big"],
+    name_bytes: int = 4,
+    size_bytes: int = 4,
+    alignment: int = 2,
+) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the offset, name and content size of each chunk from offset `place` on, in a file of `size` bytes.
+
+    A chunk has a name, the size of its content, and the content, which is padded to a multiple of `alignment` bytes.
+    The last chunk that is yielded can have a negative size.
+    """
+    head_bytes = name_bytes + size_bytes
     for _ in range(_MAX_CHUNKS):
-        head = _bytes_at(raw, place, 8, size)
-        if len(head) < 8:
-            return None
-        length = int.from_bytes(head[4:], order)
-        if head[:4] == b"ds64":
-            long_size = (place + 16, int.from_bytes(raw.read(16)[8:], order))
-        if head[:4] == b"data":
-            begin, available = place + 8, size - place - 8
+        head = _bytes_at(raw, place, head_bytes, size)
+        if len(head) < head_bytes:
+            return
+        length = int.from_bytes(head[name_bytes:], order, signed=size_bytes == 8)
+        length -= head_bytes if name_bytes == 16 else 0  # in W64 files, the size includes name and size
+        yield place, head[:name_bytes], length
+        if length < 0:
+            return
+        place += head_bytes + -(-length // alignment) * alignment
+
+
+def _riff(raw: BinaryIO, size: int, order: Literal["little", "big"]) -> AudioData | None:
+    long_size = None
+    for place, name, length in _chunks(raw, 12, size, order):
+        begin, available = place + 8, size - place - 8
+        if name == b"ds64":
+            long_size = (begin + 8, int.from_bytes(_bytes_at(raw, begin, 16, size)[8:], order))
+        elif name == b"data":
             if long_size is not None and length == 0xFFFFFFFF:
                 return AudioData(begin, long_size[1], available, long_size[0], 8, order)
             if length == 0 and _is_followed_by_chunks(raw, begin, size, order):
                 return None  # the data chunk is really empty
             return AudioData(begin, length, available, place + 4, 4, order)
-        place += 8 + length + length % 2
     return None
 
 
 def _is_followed_by_chunks(raw: BinaryIO, place: int, size: int, order: Literal["little", "big"]) -> bool:
-    for _ in range(_MAX_CHUNKS):
-        if place >= size - 1:
-            return True
-        head = _bytes_at(raw, place, 8, size)
-        if len(head) < 8 or not head[:4].isalnum():
+    """Return whether a file contains only chunks from offset `place` to its end, which may lack or repeat a byte."""
+    end = place
+    for begin, name, length in _chunks(raw, place, size, order):
+        if not name.isalnum():
             return False
-        length = int.from_bytes(head[4:], order)
-        place += 8 + length + length % 2
-        if place > size + 1:
-            return False
-    return False
+        end = begin + 8 + length + length % 2
+    return size - 1 <= end <= size + 1
 
 
 def _aiff(raw: BinaryIO, size: int) -> AudioData | None:
-    place = 12
-    for _ in range(_MAX_CHUNKS):
-        head = _bytes_at(raw, place, 12, size)
-        if len(head) < 12:
-            return None
-        length = int.from_bytes(head[4:8], "big")
-        if head[:4] == b"SSND":
-            begin = place + 16 + int.from_bytes(head[8:12], "big")
-            extra = begin - place - 8
+    for place, name, length in _chunks(raw, 12, size, "big"):
+        offset = _bytes_at(raw, place + 8, 4, size)
+        if name == b"SSND" and len(offset) == 4:
+            extra = 8 + int.from_bytes(offset, "big")
+            begin = place + 8 + extra
             return AudioData(begin, length - extra, size - begin, place + 4, 4, "big", extra)
-        place += 8 + length + length % 2
     return None
 
 
@@ -154,32 +168,16 @@ def _au(head: bytes, size: int) -> AudioData:
 
 
 def _caf(raw: BinaryIO, size: int) -> AudioData | None:
-    place = 8
-    for _ in range(_MAX_CHUNKS):
-        head = _bytes_at(raw, place, 12, size)
-        if len(head) < 12:
-            return None
-        length = int.from_bytes(head[4:], "big", signed=True)
-        if head[:4] == b"data":
+    for place, name, length in _chunks(raw, 8, size, "big", size_bytes=8, alignment=1):
+        if name == b"data":
             begin = place + 16  # the data follows a 4-byte edit count
             return AudioData(begin, length - 4, size - begin, place + 4, 8, "big", 4)
-        if length < 0:
-            return None
-        place += 12 + length
     return None
 
 
 def _w64(raw: BinaryIO, size: int) -> AudioData | None:
-    place = 40
-    for _ in range(_MAX_CHUNKS):
-        head = _bytes_at(raw, place, _W64_CHUNK, size)
-        if len(head) < _W64_CHUNK:
-            return None
-        length = int.from_bytes(head[16:], "little")
-        if head[:16] == _W64_DATA:
+    for place, name, length in _chunks(raw, 40, size, "little", name_bytes=16, size_bytes=8, alignment=8):
+        if name == _W64_DATA:
             begin = place + _W64_CHUNK
-            return AudioData(begin, length - _W64_CHUNK, size - begin, place + 16, 8, "little", _W64_CHUNK)
-        if length < _W64_CHUNK:
-            return None
-        place += -(-length // 8) * 8
+            return AudioData(begin, length, size - begin, place + 16, 8, "little", _W64_CHUNK)
     return None

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ssc_toolkit.decoding.headers import TOLERATED_BYTES
-from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile
+from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile, find_next
 
 MAX_STREAMS = 1000
-_WINDOW = 1 << 16
+_SYNCS = (b"\xff", b"ID3", b"TAG", b"APETAGEX")  # first bytes of frames and tags
 _TOLERATED_FRAMES = 2  # number of frames by which the frame count in a header may be wrong
 _MAX_TRIMMED = 8192  # maximum number of samples of delay and padding that the decoder drops if a header gives them
 
@@ -116,7 +116,7 @@ def read_mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
             continue
         follows = False
         after = skip_tag(raw, place)
-        place = after if after > place else _next_sync(raw, place + 1, size)
+        place = after if after > place else find_next(raw, _SYNCS, place + 1, size)
 
 
 def _is_confirmed(raw: BinaryIO, frame: MP3Frame, size: int) -> bool:
@@ -147,18 +147,6 @@ def skip_tag(raw: BinaryIO, place: int) -> int:
         is_header = head[23] & 0x20  # otherwise this is the footer at the end of the tag
         return place + 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
     return place
-
-
-def _next_sync(raw: BinaryIO, place: int, size: int) -> int:
-    """Return the first byte offset, from `place` on, where a frame or a tag may begin in a file of `size` bytes."""
-    while place < size:
-        raw.seek(place)
-        window = raw.read(_WINDOW)
-        found = [at for at in map(window.find, (b"\xff", b"ID3", b"TAG", b"APETAGEX")) if at >= 0]
-        if found:
-            return place + min(found)
-        place += max(1, len(window) - 7)
-    return size
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile
+from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile, find_next
 
 MAX_CHAINED_STREAMS = 1000
 _HEADER_BYTES = 27
-_WINDOW = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def read_ogg_pages(raw: BinaryIO, begin: int = 0) -> Iterator[OggPage]:
         raw.seek(place)
         head = raw.read(_HEADER_BYTES + 255)
         if head[:4] != b"OggS":
-            place = _next_page(raw, place + 1, size)
+            place = find_next(raw, (b"OggS",), place + 1, size)
             continue
         count = head[26] if len(head) >= _HEADER_BYTES else 0
         sizes = head[_HEADER_BYTES : _HEADER_BYTES + count]
@@ -56,16 +55,6 @@ def read_ogg_pages(raw: BinaryIO, begin: int = 0) -> Iterator[OggPage]:
         end = place + _HEADER_BYTES + count + sum(sizes)
         yield OggPage(place, end, bool(head[5] & 2), int.from_bytes(head[6:14], "little", signed=True))
         place = end
-
-
-def _next_page(raw: BinaryIO, place: int, size: int) -> int:
-    while place < size:
-        raw.seek(place)
-        window = raw.read(_WINDOW)
-        if (found := window.find(b"OggS")) >= 0:
-            return place + found
-        place += max(1, len(window) - 3)
-    return size
 
 
 def find_ogg_streams(raw: BinaryIO) -> list[Span] | None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+_WINDOW = 1 << 16  # number of bytes that are searched at once
 
 
 class CutShort(Exception):
@@ -78,3 +82,19 @@ class SpanFile(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+def find_next(raw: BinaryIO, marks: Sequence[bytes], place: int, size: int) -> int:
+    """Return the first offset, from `place` on, of any of the byte sequences `marks` in a file of `size` bytes.
+
+    If there is none, this returns `size`.
+    """
+    longest = max(map(len, marks))
+    while place < size:
+        raw.seek(place)
+        window = raw.read(_WINDOW)
+        found = [at for at in map(window.find, marks) if at >= 0]
+        if found:
+            return place + min(found)
+        place += max(1, len(window) - longest + 1)
+    return size

@@ -10,9 +10,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
-from ssc_toolkit.seeds import as_integer
 
 
 class EncoderAdapter(Encoder):

@@ -31,10 +31,10 @@ from ssc_toolkit.encoders.saving import (
     read_config,
 )
 from ssc_toolkit.encoders.sliced_blocks import apply_layers
-from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
+from ssc_toolkit.tracing import is_traced
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Names of the options of `from_pretrained` that apply to downloads from the Hugging Face Hub."""
@@ -86,7 +86,7 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Create the encoder, and store its constructor arguments as plain values for `save_pretrained`."""
-        args, kwargs = tuple(map(to_plain, args)), to_plain(kwargs)
+        args, kwargs = tuple(map(to_python_values, args)), to_python_values(kwargs)
         encoder = super().__new__(cls, *args, **kwargs)
         given = dict(zip(list(cls._hub_mixin_init_parameters)[1:], args, strict=False)) | kwargs
         if unsaved := tuple(name for name, value in given.items() if not cls._is_jsonable(value)):
@@ -205,7 +205,7 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
             own[READOUT_KEY] = self.readout.to_config()
         more = _dictionary(config)
         for name in own.keys() & more.keys():
-            if to_plain(more[name]) != to_plain(own[name]):
+            if to_python_values(more[name]) != to_python_values(own[name]):
                 raise ValueError(f"config: expected {name} to be {own[name]!r} as in this encoder, got {more[name]!r}")
         (Path(save_directory) / CHECKSUMS).unlink(missing_ok=True)
         pushed = super().save_pretrained(save_directory, config=more | own, **kwargs)
@@ -295,18 +295,18 @@ def _dictionary(config: Any) -> dict[str, Any]:
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})
 
 
-def to_plain(value: Any) -> Any:
+def to_python_values(value: Any) -> Any:
     """Convert values of NumPy or PyTorch, also in lists, tuples and dictionaries, to values that JSON can represent.
 
     Examples:
         >>> import numpy as np
-        >>> to_plain({"strides": np.full(3, 2), "sample_rate": [np.int64(16000), None]})
+        >>> to_python_values({"strides": np.full(3, 2), "sample_rate": [np.int64(16000), None]})
         {'strides': [2, 2, 2], 'sample_rate': [16000, None]}
     """
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [to_plain(element) for element in value]
+        return [to_python_values(element) for element in value]
     if isinstance(value, dict):
-        return {key: to_plain(element) for key, element in value.items()}
+        return {key: to_python_values(element) for key, element in value.items()}
     return value

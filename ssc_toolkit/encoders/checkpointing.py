@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ssc_toolkit.encoders.sliced_blocks import apply_layers
-from ssc_toolkit.encoders.tracing import is_traced
+from ssc_toolkit.tracing import is_traced
 
 
 def run_checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:

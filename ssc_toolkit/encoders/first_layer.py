@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.encoders.layer_kinds import is_plain, is_trained_on_cpu
-from ssc_toolkit.encoders.strided import StridedConv2d
+from ssc_toolkit.encoders.layer_kinds import CONVOLUTIONS, is_batch_norm_in_training, is_plain, is_trained_on_cpu
 
 _Conv: TypeAlias = nn.Conv1d | nn.Conv2d
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
-_OF_EACH_EXAMPLE = (*_CONVOLUTIONS, nn.ReLU, nn.MaxPool1d, nn.MaxPool2d)
+_OF_EACH_EXAMPLE = (*CONVOLUTIONS, nn.ReLU, nn.MaxPool1d, nn.MaxPool2d)
 """Layers that compute each example by itself, so that a batch can be computed in slices."""
 _MAX_TAPS = 32  # covariances of larger patches would cost more than the batch norm
 _SLICE_BYTES = 2**21  # of outputs of the convolution, for each thread; they fit in the level-2 cache of a core
@@ -41,7 +39,7 @@ def normalize_image(norm: nn.BatchNorm2d, image: Tensor) -> tuple[Tensor, ...]:
     """
     if not is_trained_on_cpu(image) or image.requires_grad or not is_plain(norm, nn.BatchNorm2d):
         return (norm(image),)
-    if not (norm.training and norm.affine and norm.track_running_stats) or image.dtype != norm.weight.dtype:
+    if not is_batch_norm_in_training(norm) or image.dtype != norm.weight.dtype:
         return (norm(image),)
     factor = advance(norm)
     statistics = norm.running_mean, norm.running_var
@@ -64,7 +62,7 @@ def update_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, varia
     cast(Tensor, norm.running_var).data.lerp_(variance.detach(), factor)
 
 
-def check_count(count: int) -> int:
+def check_has_variance(count: int) -> int:
     """Return the number of values per channel; raise ValueError if there is only one, which has no variance."""
     if count == 1:
         raise ValueError("Expected more than 1 value per channel when training")
@@ -108,7 +106,7 @@ def fold_first_norm(
     weight, bias = _fold(conv, norm, weight, mean, covariance, count)
     parts = split_batch(input, conv)
     following = 2
-    while following < len(layers) and any(is_plain(layers[following], kind) for kind in _OF_EACH_EXAMPLE):
+    while following < len(layers) and is_plain(layers[following], *_OF_EACH_EXAMPLE):
         following += 1
     padding = cast("tuple[int, ...]", conv.padding)
     settings = conv.stride, padding, conv.dilation, False, [0] * len(padding), conv.groups
@@ -130,9 +128,9 @@ def _is_foldable(layers: list[nn.Module], input: Tensor) -> bool:
         return False
     conv, norm = cast(_Conv, layers[0]), cast(nn.BatchNorm2d, layers[1])
     return (
-        any(is_plain(conv, kind) for kind in _CONVOLUTIONS)
-        and any(is_plain(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d))
-        and (norm.training and norm.affine and norm.track_running_stats)
+        is_plain(conv, *CONVOLUTIONS)
+        and is_plain(norm, nn.BatchNorm1d, nn.BatchNorm2d)
+        and is_batch_norm_in_training(norm)
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
         and conv.groups == 1
@@ -167,7 +165,7 @@ def _moments(conv: _Conv, input: Tensor) -> tuple[Tensor, Tensor, int]:
         means.append(patches.mean(dim=(0, 2)))
         patches -= means[-1][:, None]
         products.append((patches @ patches.mT).sum(0))
-    total, weights = check_count(sum(counts)), torch.tensor(counts, dtype=torch.float64)
+    total, weights = check_has_variance(sum(counts)), torch.tensor(counts, dtype=torch.float64)
     centers = torch.stack(means).double()
     mean = (weights[:, None] * centers).sum(0) / total
     apart = centers - mean

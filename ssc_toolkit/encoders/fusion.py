@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ssc_toolkit.encoders.layer_kinds import is_plain
+from ssc_toolkit.encoders.layer_kinds import CONVOLUTIONS, is_plain
 from ssc_toolkit.encoders.strided import StridedConv2d
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
-
-_FRESH = (*_CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
+_FRESH = (*CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
 """Classes of layers whose output a following ReLU may overwrite."""
 
 
@@ -135,8 +133,8 @@ def _sequences(module: nn.Module) -> list[nn.Sequential]:
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     """Return whether `layer` is a convolution and `norm` a batch norm that can be merged into it."""
     return (
-        any(is_plain(layer, kind) for kind in _CONVOLUTIONS)
-        and any(is_plain(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
+        is_plain(layer, *CONVOLUTIONS)
+        and is_plain(norm, nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
         and "weight" in layer._parameters
         and norm.running_mean is not None
         and norm.running_var is not None
@@ -167,11 +165,11 @@ def _swap(layer: nn.Module) -> None:
         plain = layer.groups == layer.dilation[0] == 1 and not any((*layer.padding, *layer.output_padding))
         if plain and layer.kernel_size == layer.stride:
             layer.__class__ = WindowedConvTranspose1d
-    elif is_plain(layer, nn.Conv2d) or is_plain(layer, StridedConv2d):
+    elif is_plain(layer, nn.Conv2d, StridedConv2d):
         layer.to(memory_format=torch.channels_last)
 
 
 def _overwrite(sequence: nn.Sequential) -> None:
     for before, layer in itertools.pairwise(sequence):
-        if any(is_plain(before, kind) for kind in _FRESH) and is_plain(layer, nn.ReLU):
+        if is_plain(before, *_FRESH) and is_plain(layer, nn.ReLU):
             layer.inplace = True

@@ -8,29 +8,40 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from ssc_toolkit.encoders.tracing import is_traced
+from ssc_toolkit.encoders.strided import StridedConv2d
+from ssc_toolkit.tracing import in_function_transform, is_traced
 
 LayerType = TypeVar("LayerType", bound=nn.Module)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
 
 _COMPUTATION = ("__call__", "_conv_forward", "forward")
 """Methods that a subclass of a layer may override to compute something else."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def is_plain(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
-    """Return whether a layer computes the same as `kind`, from its own parameters, and calls no hooks.
+def is_plain(layer: nn.Module | None, *kinds: type[LayerType]) -> TypeGuard[LayerType]:
+    """Return whether a layer computes the same as one of `kinds`, from its own parameters, and calls no hooks.
 
     Examples:
         >>> is_plain(nn.ReLU(), nn.ReLU), is_plain(nn.GELU(), nn.ReLU)
         (True, False)
     """
     return (
-        isinstance(layer, kind)
-        and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTATION)
+        any(_computes_as(layer, kind) for kind in kinds)
         and "forward" not in vars(layer)
         and not hasattr(layer, "parametrizations")
         and not any(getattr(layer, name) for name in _HOOKS)
     )
+
+
+def _computes_as(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
+    own = type(layer)
+    return issubclass(own, kind) and all(getattr(own, name, None) is getattr(kind, name, None) for name in _COMPUTATION)
+
+
+def is_batch_norm_in_training(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> bool:
+    """Return whether a batch norm normalizes by the statistics of each batch, and updates its running statistics."""
+    return norm.training and norm.affine and norm.track_running_stats
 
 
 def is_trained_on_cpu(input: Tensor) -> bool:
@@ -47,7 +58,7 @@ def is_trained_on_cpu(input: Tensor) -> bool:
         and input.dtype in (torch.float32, torch.float64)
         and len(input) > 0
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
+        and not in_function_transform()
         and forward_ad._current_level < 0
         and not nn.modules.module._has_any_global_hook()
     )

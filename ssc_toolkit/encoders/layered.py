@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.encoders.readout import DEFAULT, FRAME_POOLINGS, LAST, Readout, capture_outputs
-from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.tracing import is_traced
 
 CPU_SLICE = 8
 """Number of clips that a fused encoder embeds at once, so that activations fit in the cache."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.checks import check_bool, check_integer, check_number, check_positive
-from ssc_toolkit.encoders.tracing import is_traced
+from ssc_toolkit.checks import check_bool, check_choice, check_integer, check_number, check_positive
+from ssc_toolkit.tracing import is_traced
 
 _CPU_SLICE = 8  # number of clips computed at once, so that their frames fit in the cache
 _MIN_POWER = 1e-10  # minimum power relative to the reference, -100 dB
@@ -79,10 +79,8 @@ class LogMel(nn.Module):
         mel_scale: Literal["slaney", "htk"] = "slaney",
     ) -> None:
         super().__init__()
-        if scale not in ("log1p", "decibels"):
-            raise ValueError(f"scale: expected 'log1p' or 'decibels', got {scale!r}")
-        if mel_scale not in ("slaney", "htk"):
-            raise ValueError(f"mel_scale: expected 'slaney' or 'htk', got {mel_scale!r}")
+        check_choice("scale", scale, ("log1p", "decibels"))
+        check_choice("mel_scale", mel_scale, ("slaney", "htk"))
         self.sample_rate = check_integer("sample_rate", sample_rate)
         self.n_fft = check_integer("n_fft", n_fft)
         self.hop_length = check_integer("hop_length", hop_length)

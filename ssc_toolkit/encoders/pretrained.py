@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ssc_toolkit.checks import check_choice
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
@@ -34,8 +35,7 @@ def make_encoder(name: str) -> Encoder:
     Raises:
         InputError: if the name is not in the constant `ENCODERS`.
     """
-    if name not in ENCODERS:
-        raise InputError(f"encoder: expected one of {', '.join(ENCODERS)}, got {name!r}")
+    check_choice("encoder", name, ENCODERS)
     return ENCODERS[name]()
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import check_choice
 from ssc_toolkit.errors import InputError
 
 DEFAULT, LAST, ALL = "default", "last", "all"
@@ -48,9 +49,7 @@ class Readout:
     layers: str | Sequence[str] = LAST
 
     def __post_init__(self) -> None:
-        known = (DEFAULT, *FRAME_POOLINGS)
-        if self.frame_pooling not in known:
-            raise InputError(f"frame_pooling: expected one of {', '.join(known)}, got {self.frame_pooling!r}")
+        check_choice("frame_pooling", self.frame_pooling, (DEFAULT, *FRAME_POOLINGS))
         object.__setattr__(self, "layers", _as_layers(self.layers))
 
     @classmethod

@@ -19,8 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.encoders.first_layer import advance, check_count, fold_first_norm, split_batch, update_statistics
-from ssc_toolkit.encoders.layer_kinds import is_plain, is_trained_on_cpu
+from ssc_toolkit.encoders.first_layer import (
+    advance,
+    check_has_variance,
+    fold_first_norm,
+    split_batch,
+    update_statistics,
+)
+from ssc_toolkit.encoders.layer_kinds import is_batch_norm_in_training, is_plain, is_trained_on_cpu
 
 
 def apply_layers(layers: nn.Module, input: Tensor, *affine: Tensor) -> Tensor:
@@ -65,7 +71,7 @@ def _find_block(layers: list[nn.Module], input: Tensor) -> _Block | None:
     conv, norm, width = layers[0], layers[1], _pool_width(layers[2])
     if not (width and is_plain(conv, nn.Conv1d) and is_plain(norm, nn.BatchNorm1d)):
         return None
-    trained = norm.training and norm.affine and norm.track_running_stats
+    trained = is_batch_norm_in_training(norm)
     plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
     fits = conv.weight.dtype == norm.weight.dtype == input.dtype and input.dim() == 3
     return _Block(conv, norm, width) if trained and plain and fits else None
@@ -205,7 +211,7 @@ def _compute_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 def _merge(statistics: Sequence[tuple[Tensor, Tensor]], counts: Sequence[int]) -> tuple[Tensor, Tensor, int]:
     """Return mean and variance of all slices, and the number of values."""
-    total = check_count(sum(counts))
+    total = check_has_variance(sum(counts))
     means, variances = (torch.stack(values).double() for values in zip(*statistics, strict=True))
     weights = torch.tensor(counts, dtype=torch.float64)[:, None] / total
     mean = (weights * means).sum(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.encoders.tracing import is_traced
+from ssc_toolkit.tracing import is_traced
 
 
 class StridedConv2d(nn.Conv2d):

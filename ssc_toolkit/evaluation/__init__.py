@@ -14,7 +14,7 @@ from ssc_toolkit.evaluation.probing.finetuning import FineTuned, finetune
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, probe
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import Results, make_score_row
-from ssc_toolkit.evaluation.retrieval.geometry import Geometry, embedding_geometry
+from ssc_toolkit.evaluation.retrieval.geometry import Geometry, effective_rank, embedding_geometry
 from ssc_toolkit.evaluation.retrieval.neighbors import neighbor_agreement
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
@@ -38,6 +38,7 @@ __all__ = [
     "bootstrap_mean",
     "compare_models",
     "conditions_for",
+    "effective_rank",
     "embed_models",
     "embed_tracks",
     "embed_windows",

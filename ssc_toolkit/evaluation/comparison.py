@@ -16,7 +16,7 @@ from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.encoders import Encoder
-from ssc_toolkit.evaluation.conditions import SEVERITIES, Condition, fixed_conditions, split_under_test
+from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions, split_under_test
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel
@@ -29,6 +29,7 @@ from ssc_toolkit.evaluation.results import Results, make_score_row
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import make_writable_folder
+from ssc_toolkit.options.names import SEVERITIES
 from ssc_toolkit.paths import user_path
 
 RETRIEVAL = "retrieval"

@@ -16,10 +16,8 @@ from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.evaluation.results import CLEAN
 from ssc_toolkit.files import make_writable_folder
+from ssc_toolkit.options.names import CHAIN
 from ssc_toolkit.paths import user_path
-
-CHAIN = "chain"
-SEVERITIES = (0.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True)

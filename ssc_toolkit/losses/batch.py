@@ -11,7 +11,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
-from ssc_toolkit.targets.base import Labeled, LabelTensors, is_traced
+from ssc_toolkit.targets.base import Labeled, LabelTensors
+from ssc_toolkit.tracing import is_traced_or_transformed
 
 
 class Rows(NamedTuple):
@@ -279,7 +280,7 @@ def describe_pairs(
 def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
     """Set the weights to `value` where the mask `where` is True, in place if possible."""
     # Under torch.func the mask may have a dimension that the weights do not have.
-    return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
+    return weights.masked_fill(where, value) if is_traced_or_transformed() else weights.masked_fill_(where, value)
 
 
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import as_integer, check_choice
 from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.batch import Rows
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
-from ssc_toolkit.seeds import as_integer
-from ssc_toolkit.targets.base import Labeled, LabelTensors, in_fake_mode, in_function_transform
+from ssc_toolkit.targets.base import Labeled, LabelTensors
+from ssc_toolkit.tracing import in_fake_mode, in_function_transform
 
 
 class CrossBatchMemory(nn.Module):
@@ -61,8 +62,7 @@ class CrossBatchMemory(nn.Module):
         if "items" not in arguments.taken:
             raise TypeError(f"loss: expected a loss whose forward accepts items, got {type(loss).__name__}")
         size = as_integer("size", size, 1)
-        if contrasts not in ("all", "queue"):
-            raise ValueError(f"contrasts: expected 'all' or 'queue', got {contrasts!r}")
+        check_choice("contrasts", contrasts, ("all", "queue"))
         self.loss = loss
         self.contrasts = contrasts
         self.size = size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ssc_toolkit.hashing import integer_hash
 from ssc_toolkit.losses.batch import Rows, split_by_signal, with_mask
 
 
@@ -48,7 +48,9 @@ def gather_rows(
     """
     rows = with_mask(rows)
     shared = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
-    own = torch.tensor([len(rows.items), *map(_hash, shared.values())], device=rows.embeddings.device)
+    own = torch.tensor(
+        [len(rows.items), *(integer_hash(repr(value)) for value in shared.values())], device=rows.embeddings.device
+    )
     found = [torch.empty_like(own) for _ in range(count_processes(group))]
     dist.all_gather(found, own, group=group)
     sizes, *columns = torch.stack(found).T.tolist()
@@ -112,10 +114,6 @@ def structure(target: nn.Module) -> list[Any]:
 
 def _has_gradient(rows: Rows) -> bool:
     return torch.is_grad_enabled() and rows.embeddings.requires_grad
-
-
-def _hash(value: Any) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=7).digest(), "little")
 
 
 def _kind(rows: Rows) -> list[Any]:

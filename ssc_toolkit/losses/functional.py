@@ -28,10 +28,9 @@ from ssc_toolkit.targets.base import (
     LabelTensors,
     TargetFunction,
     as_target,
-    in_function_transform,
-    is_traced,
     values_are_readable,
 )
+from ssc_toolkit.tracing import in_function_transform, is_traced_or_transformed
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -346,7 +345,7 @@ def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> 
         raise RuntimeError("implementation: expected 'dense' or 'auto' under torch.func, got 'tiled'")
     if implementation != "auto":
         return implementation == "dense"
-    if transformed or is_traced():
+    if is_traced_or_transformed():
         return True
     return len(queries) * len(keys) <= MAX_DENSE_PAIRS.get(queries.device.type, MAX_DENSE_PAIRS["cuda"])
 

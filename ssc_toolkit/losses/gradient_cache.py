@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.losses.distributed import count_processes
-from ssc_toolkit.seeds import as_integer
 
 Inputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
@@ -127,7 +127,7 @@ class GradientCache:
         with torch.no_grad():
             try:
                 for chunk in self._chunks:
-                    self._states.append(_RandomState(self._gpus))
+                    self._states.append(RandomState(self._gpus))
                     outputs.append(self._embed(chunk))
             finally:
                 buffers.put_back()
@@ -143,7 +143,7 @@ class GradientCache:
         """
         if self.embeddings.grad is None:
             raise ValueError("criterion: expected a loss that depends on the embeddings, got one that does not")
-        after_loss = _RandomState(self._gpus)
+        after_loss = RandomState(self._gpus)
         gradients = self.embeddings.grad.split(self._lengths)
         last = len(self._chunks) - 1
         for number, (chunk, state, gradient) in enumerate(zip(self._chunks, self._states, gradients, strict=True)):
@@ -209,7 +209,8 @@ def _check_inputs(inputs: Inputs) -> None:
     tensors = list(_tensors(inputs))
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"inputs: expected tensors of one length (items, ...), got lengths {sorted(lengths)}")
+        wanted = "tensors of one length (items, ...), with at least one item"
+        raise ValueError(f"inputs: expected {wanted}, got lengths {sorted(lengths)}")
     if any(tensor.grad_fn is not None for tensor in tensors):
         raise ValueError(
             "inputs: expected tensors without a graph, got the result of a computation with gradients; "
@@ -281,7 +282,7 @@ class _Buffers:
             self._look(module)
 
 
-class _RandomState:
+class RandomState:
     """States of the global random generators of PyTorch (CPU and the given GPUs), Python and NumPy, to be restored."""
 
     def __init__(self, devices: Iterable[torch.device]) -> None:

@@ -102,17 +102,8 @@ class SemiSupConLoss(nn.Module):
             sigma,
             process_group,
         ).checked()
-        self.temperature = as_setting(temperature)
-        self.target = target
-        self.reduction = settings.reduction
-        self.denominator = settings.denominator
-        self.implementation = settings.implementation
-        self.gather = settings.gather
-        self.label_weight = settings.label_weight
-        self.beta = settings.beta
-        self.tau_plus = settings.tau_plus
-        self.sigma = settings.sigma
-        self.process_group = settings.process_group
+        for name, value in (settings._asdict() | {"temperature": as_setting(temperature)}).items():
+            setattr(self, name, value)  # each setting is an attribute with its name
         self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 
     def forward(
@@ -154,7 +145,7 @@ class SemiSupConLoss(nn.Module):
     def settings(self) -> dict[str, Any]:
         """Return the settings of this module as keyword arguments of the function `semi_supcon_loss`."""
         settings = {name: getattr(self, name) for name in LossSettings._fields}
-        return settings | {"temperature": read_temperature(self.temperature), "queue": self.queue}
+        return settings | {"temperature": read_temperature(settings["temperature"]), "queue": self.queue}
 
     def extra_repr(self) -> str:
         fixed = "" if isinstance(self.temperature, nn.Module) else f"temperature={self.temperature}, "

@@ -71,7 +71,7 @@ def _join(first: Rows, second: Rows) -> Rows:
     """Concatenate two batches with one view per item, whose labels must be of the same kinds."""
     dims = first.embeddings.shape[1], second.embeddings.shape[1]
     if dims[0] != dims[1]:
-        raise ValueError(f"embeddings: expected the same dim in every batch, {dims[0]}, got {dims[1]}")
+        raise ValueError(f"embeddings: expected the same dim in every batch, got {dims[0]} and {dims[1]}")
     check_same_signals(first, second, "labels")
     return first._replace(
         embeddings=torch.cat([first.embeddings, second.embeddings.to(first.embeddings.dtype)]),

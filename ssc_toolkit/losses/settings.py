@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_bool
+from ssc_toolkit.checks import check_bool, check_choice
 from ssc_toolkit.losses.distributed import count_processes, structure
 from ssc_toolkit.losses.weighting import Weighting, check_weighting
 from ssc_toolkit.targets.base import Target, values_are_readable
@@ -86,13 +86,9 @@ def check_options(
 ) -> None:
     """Raise ValueError if an option is unknown or the temperature is invalid."""
     _check_temperature(temperature)
-    for name, value, known in (
-        ("reduction", reduction, ("mean", "sum", "none")),
-        ("denominator", denominator, ("all", "negatives")),
-        ("implementation", implementation, ("auto", "dense", "tiled")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    check_choice("denominator", denominator, ("all", "negatives"))
+    check_choice("implementation", implementation, ("auto", "dense", "tiled"))
 
 
 def _check_process_group(process_group: Any, gather: bool) -> None:

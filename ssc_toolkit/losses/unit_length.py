@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ssc_toolkit.targets.base import in_function_transform
+from ssc_toolkit.tracing import in_function_transform
 
 
 def unit_length(embeddings: Tensor) -> Tensor:

@@ -15,7 +15,15 @@ from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.tracks import TrackSource
-from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.options.training import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrainerOptions,
+)
+from ssc_toolkit.options.validation import ValidationOptions
 
 __all__ = [
     "CompareOptions",
@@ -24,13 +32,17 @@ __all__ = [
     "DoctorOptions",
     "EmbedOptions",
     "LogOptions",
+    "LossOptions",
     "OptimizerOptions",
     "PrepareOptions",
     "PretrainOptions",
     "ProbeOptions",
+    "ProjectorOptions",
     "RetrievalOptions",
     "RobustnessOptions",
+    "SegmentOptions",
     "SweepOptions",
     "TrackSource",
     "TrainerOptions",
+    "ValidationOptions",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from ssc_toolkit.checks import check_names, check_number, check_positive
+from ssc_toolkit.checks import check_choice, check_names, check_number
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, MAX_SEVERITY, STAGES
+from ssc_toolkit.options.names import ENCODER_FILES, MAX_SEVERITY, STAGES
 from ssc_toolkit.paths import missing_hint, user_path
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -25,9 +25,8 @@ def check_choices(options: Any, prefix: str = "") -> None:
     hints = get_type_hints(type(options))
     for field in fields(options):
         choices = getattr(hints[field.name], "__args__", ())
-        value = getattr(options, field.name)
-        if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
-            raise InputError(f"{prefix}{field.name}: expected one of {', '.join(choices)}, got {value!r}")
+        if choices and all(isinstance(choice, str) for choice in choices):
+            check_choice(f"{prefix}{field.name}", getattr(options, field.name), choices)
 
 
 def check_encoder(source: str, argument: str = "encoder") -> None:
@@ -46,27 +45,6 @@ def check_encoder(source: str, argument: str = "encoder") -> None:
         raise InputError(f"{argument}: expected the folder of a saved encoder, with {files}, got {folder}{hint}")
 
 
-def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
-    """Raise InputError if `labels` is empty, or if `numbers` contains the name of a column that is not in `labels`."""
-    if not labels:
-        raise InputError("labels: expected at least one label column, got none")
-    odd = sorted(set(numbers) - set(labels))
-    if odd:
-        raise InputError(f"numbers: expected names from labels ({', '.join(labels)}), got {', '.join(odd)}")
-
-
-def check_window(window_seconds: float | None) -> None:
-    """Raise InputError unless the length of a window is positive or None. None means the default length."""
-    if window_seconds is not None:
-        check_positive("window_seconds", window_seconds, "seconds")
-
-
-def check_layers(layers: Sequence[str]) -> None:
-    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice."""
-    if (len(layers) > 1 and "all" in layers) or len(set(layers)) < len(layers):
-        raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(layers)}")
-
-
 def check_severity(severity: float) -> None:
     """Raise InputError unless the severity of a corruption is from 0 to 2.5."""
     check_number("severity", severity, 0, MAX_SEVERITY)
@@ -76,14 +54,3 @@ def check_omit(omit: Collection[str]) -> None:
     """Raise InputError if a name in `omit` is not that of a stage of the augmentation chain."""
     if omit:
         check_names("omit", omit, STAGES)
-
-
-def check_corruptions(corruptions: Sequence[str], severities: Sequence[float], omit: Collection[str]) -> None:
-    """Raise InputError for an unknown corruption, or a severity outside of 0 to 2.5.
-
-    An unknown stage of the augmentation chain in `omit` is an error too.
-    """
-    check_names("corruptions", corruptions, (CHAIN, *CORRUPTIONS))
-    for severity in severities:
-        check_severity(severity)
-    check_omit(omit)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ssc_toolkit.checks import check_integer
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices
-from ssc_toolkit.options.run_settings import check_note
+from ssc_toolkit.options.output_folder import check_note
 from ssc_toolkit.paths import user_path
 
 MIN_CLIPS = 40

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssc_toolkit import __version__
 from ssc_toolkit.checks import check_integer
-from ssc_toolkit.options.run_settings import check_note
+from ssc_toolkit.options.output_folder import check_note
 from ssc_toolkit.paths import user_path
 
 NOTE = "demo.json"
@@ -44,11 +44,7 @@ class DemoOptions:
         """Raise InputError if an option is invalid, or if the output folder contains other files."""
         check_integer("seed", self.seed, 0)
         if self.folder.is_dir():
-            self.check_folder()
-
-    def check_folder(self) -> None:
-        """Raise InputError unless the output folder is empty or contains a demonstration with the same settings."""
-        check_note(self.folder / NOTE, self.settings, "out", "demonstration")
+            check_note(self.folder / NOTE, self.settings, "out", "demonstration")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Names and limits that options accept.
 
-They are copies, because the modules that define them are slow to import. Tests compare the copies with the originals.
+METHODS, DATASETS, ENCODER_FILES, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because the modules that define them
+are slow to import. A test compares the copies with the originals.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ ENCODER_FILES = ("config.json", "model.safetensors")
 CHAIN = "chain"
 """Name among the corruptions that means the whole augmentation chain."""
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
+"""Names of the stages of `semisupcon_chain` in order, for its argument `omit`."""
 CORRUPTIONS = (
     *STAGES,
     *("time_stretch", "splice_out", "reverb", "chorus", "distortion", "compression", "reverse", "bitcrush", "mp3"),
 )
+"""Names that `corruption` accepts: the stages of `semisupcon_chain`, and others that are not used in pretraining."""
 MAX_SEVERITY = 2.5
 SEVERITIES = (0.0, 1.0, 2.0)
 

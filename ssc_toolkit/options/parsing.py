@@ -139,7 +139,8 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
         "--config", action="config", help="YAML file with options; options on the command line override it"
     )
     groups = {name: parser.add_argument_group(f"{name}: {schema.texts[name]}") for name in schema.groups}
-    for name, option in schema.options.items():
+    required_first = sorted(schema.options.items(), key=lambda item: item[1].default is not MISSING)
+    for name, option in required_first:
         is_required = option.default is MISSING
         keywords = {"required": required} if is_required else {"default": option.default}
         place = groups.get(name.partition(".")[0], parser) if "." in name else parser

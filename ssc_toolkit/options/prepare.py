@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.checks import check_choice, check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, is_leftover, read_checked_json
+from ssc_toolkit.files import DamagedFile, read_checked_json
 from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.names import DATASETS, SHARDS, STORE_FILE
+from ssc_toolkit.options.output_folder import has_other_files
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
 
@@ -38,7 +39,7 @@ class PrepareOptions:
         max_unusable: maximum fraction of the files that may be unreadable, silent or too short. These files are left
             out.
         strict: stop at the first file that is unreadable, silent or too short.
-        workers: number of decoding threads; by default one for each CPU core.
+        threads: number of decoding threads; by default one for each CPU core.
         shard_megabytes: maximum size of the files of the store in MiB.
         verify: only check that the store in `out` agrees with its checksums and its source files.
         describe: only print the variants and the required files of `dataset`, or of all datasets.
@@ -54,7 +55,7 @@ class PrepareOptions:
     min_seconds: float = 0.0
     max_unusable: float = 0.1
     strict: bool = False
-    workers: int | None = None
+    threads: int | None = None
     shard_megabytes: int = 256
     verify: bool = False
     describe: bool = False
@@ -64,15 +65,15 @@ class PrepareOptions:
         if self.verify:
             check_store_exists(user_path(self.out, "store") / STORE_FILE, self.out)
             return
-        if self.dataset is not None and self.dataset not in DATASETS:
-            raise InputError(f"dataset: expected one of {', '.join(DATASETS)}, got {self.dataset!r}")
+        if self.dataset is not None:
+            check_choice("dataset", self.dataset, DATASETS)
         if self.describe:
             return
         if (self.tracks is None) == (self.dataset is None):
             raise InputError(f"tracks, dataset: give one of them; the datasets are {', '.join(DATASETS)}")
         check_choices(self)
-        if self.workers is not None:
-            check_integer("workers", self.workers, 1)
+        if self.threads is not None:
+            check_integer("threads", self.threads, 1)
         check_integer("sample_rate", self.sample_rate)
         check_integer("shard_megabytes", self.shard_megabytes)
         check_number("min_seconds", self.min_seconds, 0)
@@ -99,16 +100,9 @@ def check_store_folder(folder: Path, sample_rate: int, channel: str) -> None:
             return
         check_store_settings(folder, found, sample_rate, channel)
     elif (
-        folder.is_dir()
-        and not file.exists()
-        and not (folder / SHARDS).is_dir()
-        and any(map(_is_foreign, folder.iterdir()))
+        folder.is_dir() and not file.exists() and not (folder / SHARDS).is_dir() and has_other_files(folder, STORE_FILE)
     ):
         raise InputError(f"out: expected a store or an empty folder, got {folder} with other files; choose another one")
-
-
-def _is_foreign(entry: Path) -> bool:
-    return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
 
 
 def check_store_settings(folder: Path, found: Mapping[str, Any], sample_rate: int, channel: str) -> None:

@@ -10,7 +10,15 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
-from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.options.training import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrainerOptions,
+)
+from ssc_toolkit.options.validation import MEASURES, ValidationOptions
 from ssc_toolkit.paths import user_path
 
 
@@ -19,10 +27,10 @@ class PretrainOptions(TrackSource):
     """Options of `pretrain`, which pretrains an encoder on partly labeled music.
 
     The command writes `encoder/`, `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint
-    `last.ckpt`, `tensorboard/` and `pictures/` to the output folder. Load `encoder/` with
+    `last.ckpt`, `summary.json`, `tensorboard/` and `pictures/` to the output folder. Load `encoder/` with
     `ssc_toolkit.encoders.load_encoder`, or pass it to `ssc-toolkit probe`. Rerun the same command to resume an
     interrupted run from its checkpoint. If the run is complete, nothing is done. If the tracks have a `split` column,
-    only rows with the split "train" are used.
+    only rows with the split "train" are used for training, and rows with the split "valid" for validation.
 
     Args:
         out: output folder.
@@ -43,9 +51,6 @@ class PretrainOptions(TrackSource):
         severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
         omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
             delay. Omit pitch_shift if the labels depend on key or pitch.
-        monitor: label column for which nearest-neighbor agreement is measured during training; by default the first of
-            `labels`. The agreement is the fraction of tracks of the validation set whose nearest neighbor has the same
-            label.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
         max_unusable: maximum fraction of the files that may be unreadable or shorter than a view. These files are left
@@ -56,6 +61,10 @@ class PretrainOptions(TrackSource):
             `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
         memory: number of embeddings of earlier batches that the loss uses as additional positives and negatives; 0 for
             none.
+        loss: weighting of the pairs of the loss.
+        projector: projector between the encoder and the loss.
+        segments: positions of the views of a track.
+        validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and computation of the steps.
         logs: loggers, and how often they log.
@@ -81,7 +90,6 @@ class PretrainOptions(TrackSource):
     learning_rate: float = 1e-3
     severity: float = 1.0
     omit: tuple[str, ...] = ()
-    monitor: str | None = None
     seed: int = 0
     checkpoint_every: int = 25
     max_unusable: float = 0.1
@@ -89,6 +97,10 @@ class PretrainOptions(TrackSource):
     title: str = "pretraining"
     unlabeled: str | TrackSource | None = None
     memory: int = 0
+    loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
+    projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
+    validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
     trainer: TrainerOptions = TrainerOptions()  # noqa: RUF009 - frozen
     logs: LogOptions = LogOptions()  # noqa: RUF009 - frozen
@@ -99,6 +111,11 @@ class PretrainOptions(TrackSource):
         if self.labels is None:
             return ()
         return (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
+
+    @property
+    def validation_column(self) -> str | None:
+        """Name of the label column of the validation, or None without labels."""
+        return self.validation.labels or next(iter(self.label_columns), None)
 
     @property
     def sources(self) -> dict[str, TrackSource]:
@@ -125,12 +142,25 @@ class PretrainOptions(TrackSource):
         check_choices(self)
         check_severity(self.severity)
         check_omit(self.omit)
+        if self.loss.label_weight != 1 and not columns:
+            raise InputError(f"loss.label_weight: expected labels as well, got {self.loss.label_weight} without labels")
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
             raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
-        for group in (self.optimizer, self.trainer, self.logs):
+        for group in (
+            self.loss,
+            self.projector,
+            self.segments,
+            self.validation,
+            self.optimizer,
+            self.trainer,
+            self.logs,
+        ):
             group.check()
+        monitor = self.validation.monitor
+        if monitor is not None and MEASURES[monitor].needs_labels and self.validation_column is None:
+            raise InputError(f"validation.monitor: expected labels or validation.labels with {monitor}, got neither")
         for argument, source in self.sources.items():
             with source_named(argument):
                 source.check()

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import is_leftover, read_checked_json
+from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
+BEST_CHECKPOINT = "best.ckpt"
+"""Name of the checkpoint with the best value of the monitored measure."""
 ENCODER_FOLDER = "encoder"
 """Name of the folder of the encoder in the folder of a complete run."""
 SETTINGS = "settings.json"
+"""Name of the file with the settings in the folder of a run."""
 
 _WITHOUT_EFFECT = (
     "out",
@@ -25,6 +28,7 @@ _WITHOUT_EFFECT = (
     "workers",
     "title",
     "logs.",
+    "validation.",
     "trainer.accelerator",
     "trainer.strategy",
 )
@@ -70,7 +74,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
         InputError: if the file with the settings is missing or damaged.
     """
     found = read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
-    return with_new_names(found, OPTIONS)
+    renamed = with_new_names(found, OPTIONS)
+    # Earlier versions stored the label column of the validation, which does not determine the weights.
+    return {name: value for name, value in renamed.items() if not name.startswith("validation.")}
 
 
 def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str, Any] | None = None) -> None:
@@ -95,27 +101,6 @@ def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str,
             _HASHES.get(name, f"{name} was {found.get(name)!r}, is {own.get(name)!r}") for name in differing
         )
         raise InputError(f"out: {folder} contains a run with other settings ({changes}); choose another folder")
-
-
-def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless an output folder is empty, or a file in it contains the same settings.
-
-    Args:
-        note: JSON file in the folder that contains the settings with which the folder was written.
-        settings: expected settings.
-        argument: name of the argument that gave the folder.
-        kind: name of what the folder contains, such as "demonstration".
-    """
-    folder = note.parent
-    if not note.exists():
-        if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
-            raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
-        return
-    found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
-    if found != json.loads(json.dumps(settings)):
-        raise InputError(
-            f"{argument}: {folder} contains a {kind} with other settings (see {note.name}); choose another folder"
-        )
 
 
 def to_plain(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
-            renamed = {self._new_name(key): value for key, value in part.items()}
+            renamed = self._with_new_names(part)
             for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
                 if name in self.groups:
@@ -130,6 +130,18 @@ class Schema(Generic[Options]):
                     self.check_name(key)
                     whole[key] = renamed[key]
         return whole
+
+    def _with_new_names(self, part: Mapping[Any, Any]) -> dict[str, Any]:
+        """Return options by name with old names replaced by new names, also in groups of options."""
+        found: dict[str, Any] = {}
+        for key, value in part.items():
+            if key in self.groups and isinstance(value, Mapping):
+                names = {option: self._new_name(f"{key}.{option}") for option in value}
+                moved = {option: new for option, new in names.items() if new != f"{key}.{option}"}
+                found |= {new: value[option] for option, new in moved.items()}
+                value = {option: own for option, own in value.items() if option not in moved}
+            found[self._new_name(key)] = value
+        return found
 
     def _new_name(self, key: Any) -> str:
         """Return the new name of an option of earlier versions, if the old name is not an option of this command."""
@@ -213,10 +225,10 @@ def suggest_name(name: str, known: Collection[str]) -> str:
         >>> suggest_name("wobble", ["steps", "trainer.devices"])
         ''
     """
-    renamed = OPTIONS.get(name)
+    by_last = {one.rpartition(".")[2]: one for one in reversed(list(known))}
+    renamed = by_last.get(name, OPTIONS.get(name))  # an option of a group, without its group, or an old name
     near = [renamed] if renamed in known else difflib.get_close_matches(name, known, 1, 0.7)
     if not near:
-        by_last = {one.rpartition(".")[2]: one for one in reversed(list(known))}
         near = [by_last[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last, 1, 0.7)]
     return f"; did you mean {near[0]}?" if near else ""
 

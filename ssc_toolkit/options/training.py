@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_number, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices
 
@@ -74,6 +74,103 @@ class TrainerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """Weighting of the pairs of the loss. The defaults are those of the SemiSupCon paper.
+
+    Args:
+        label_weight: weight of a pair of tracks with equal labels, relative to a pair of views of one track, at least
+            0. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
+        denominator: "all": the denominator of an anchor sums over all other embeddings. "negatives": it sums over its
+            negatives only (decoupled contrastive learning).
+        beta: concentration of the hard negatives, at least 0. 0: all negatives have equal weight.
+        tau_plus: probability that a negative is in fact a positive, at least 0 and below 1.
+        sigma: width of the weighting of positives by distance, above 0; None for no weighting.
+    """
+
+    label_weight: float = 1.0
+    denominator: Literal["all", "negatives"] = "all"
+    beta: float = 0.0
+    tau_plus: float = 0.0
+    sigma: float | None = None
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        check_choices(self, "loss.")
+        for name in ("label_weight", "beta"):
+            check_number(f"loss.{name}", getattr(self, name), 0)
+        if check_fraction("loss.tau_plus", self.tau_plus) == 1:
+            raise InputError("loss.tau_plus: expected a fraction below 1, got 1")
+        if self.sigma is not None:
+            check_positive("loss.sigma", self.sigma, high=MAX_FINITE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorOptions:
+    """Projector between the encoder and the loss. The defaults are those of the SemiSupCon paper.
+
+    Args:
+        depth: number of linear layers. With 1, the projector is linear. With 0, there is no projector, and the loss
+            compares the embeddings of the encoder.
+        hidden_dim: width of the hidden layers; by default the width of the embedding.
+        output_dim: width of the projection.
+        bias: whether the linear layers have a bias.
+        norm: "batch" or "layer" normalization before each ReLU, or "none".
+    """
+
+    depth: int = 2
+    hidden_dim: int | None = None
+    output_dim: int = 128
+    bias: bool = False
+    norm: Literal["none", "batch", "layer"] = "none"
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range, or for an option that has no effect at this depth."""
+        check_choices(self, "projector.")
+        check_integer("projector.depth", self.depth, 0)
+        check_integer("projector.output_dim", self.output_dim, 1)
+        if self.hidden_dim is not None:
+            check_integer("projector.hidden_dim", self.hidden_dim, 1)
+        defaults = ProjectorOptions()
+        without_effect = [*["hidden_dim", "norm"] * (self.depth < 2), *["output_dim", "bias"] * (self.depth == 0)]
+        for name in without_effect:
+            if getattr(self, name) != getattr(defaults, name):
+                raise InputError(
+                    f"projector.{name}: expected {getattr(defaults, name)}, because it has no effect with "
+                    f"projector.depth={self.depth}, got {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """Positions of the views of a track.
+
+    Args:
+        sampler: "adjacent": views follow one another without a gap, as in the SemiSupCon paper. "same": all views are
+            the same segment, and differ by augmentation only. "random": positions are random; the gaps limit the
+            distance of views.
+        min_gap_seconds: minimum time from the end of a view to the start of the next one, at least 0, for "random".
+            None: views may overlap.
+        max_gap_seconds: maximum time from the end of a view to the start of the next one, at least the minimum, for
+            "random". None: no maximum.
+    """
+
+    sampler: Literal["adjacent", "same", "random"] = "adjacent"
+    min_gap_seconds: float | None = None
+    max_gap_seconds: float | None = None
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range, or for a gap that the sampler does not use."""
+        check_choices(self, "segments.")
+        for name, least in (("min_gap_seconds", 0.0), ("max_gap_seconds", self.min_gap_seconds or 0.0)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            check_number(f"segments.{name}", value, least)
+            if self.sampler != "random":
+                raise InputError(f"segments.{name}: expected segments.sampler=random, got {self.sampler}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogOptions:
     """Logs of a training, in addition to `history.csv`.
 
@@ -81,17 +178,15 @@ class LogOptions:
         tensorboard: write event files for TensorBoard to `tensorboard/`.
         wandb: project of Weights & Biases to log to; the package must be installed.
         every: number of steps between log entries. Values are read from a GPU only at these steps.
-        measure_every: number of steps between measurements of the nearest-neighbor agreement on the validation set.
         pictures_every: number of steps between plots of the similarities and target weights of a batch; 0 for no plots.
     """
 
     tensorboard: bool = True
     wandb: str | None = None
     every: int = 10
-    measure_every: int = 25
     pictures_every: int = 500
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        for name, least in (("every", 1), ("measure_every", 1), ("pictures_every", 0)):
+        for name, least in (("every", 1), ("pictures_every", 0)):
             check_integer(f"logs.{name}", getattr(self, name), least)

@@ -41,8 +41,8 @@ def learning_section(
         models: names of all models of the report, which determine their colors.
     """
     text = (
-        "The losses have different positives, so compare the shapes of the curves, not their values. Nearest-neighbor "
-        "agreement is measured on clean clips of the validation set."
+        "The losses have different positives, so compare the shapes of the curves, not their values. The validation "
+        "loss and the agreement of the labels of nearest neighbors are measured on segments of the validation set."
     )
     curves = plots.plot_learning_curves(histories, measures, plots.choose_model_colors(models))
     return Section("Training", [text], figures={"Training curves by step.": curves})

@@ -9,10 +9,11 @@ from collections.abc import Container, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.label_budget import find_labeled_pairs
 from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle
-from ssc_toolkit.seeds import as_integer, make_generator
+from ssc_toolkit.seeds import make_generator
 
 
 class BalancedBatchSampler(NumberedBatchSampler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ssc_toolkit.checks import check_integer
+from ssc_toolkit.checks import as_integer, check_integer
+from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.old_names import SAMPLER_STATE, with_new_names
-from ssc_toolkit.seeds import as_integer
 
 
 class SampledIndex(int):
@@ -133,7 +132,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
     def _identity(self) -> dict[str, Any]:
         own = {"seed": self.seed, "batch_size": self.batch_size, "world_size": self.world_size}
         if self._settings_hash is None:
-            digest = hashlib.blake2b(digest_size=8)
+            digest = new_digest(size=8)
             for value in self.settings():
                 if isinstance(value, Tensor):
                     digest.update(f"{value.dtype} {tuple(value.shape)} ".encode() + value.numpy().tobytes())

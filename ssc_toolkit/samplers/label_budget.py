@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_fraction
-from ssc_toolkit.seeds import as_integer, make_generator
+from ssc_toolkit.checks import as_integer, as_tensor, check_fraction
+from ssc_toolkit.seeds import make_generator
 
 _ENTRIES_AT_ONCE = 2**24
 
@@ -63,10 +63,7 @@ def as_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
     """
     if labeled is None:
         return None
-    try:
-        found = torch.as_tensor(labeled)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"labeled: expected a mask of bool, got {type(labeled).__name__}") from None
+    found = as_tensor("labeled", labeled, "a mask of bool")
     if found.dtype != torch.bool:
         raise TypeError(f"labeled: expected a mask of bool, got {found.dtype}; compare it, as in labeled > 0")
     return found
@@ -95,12 +92,7 @@ def check_class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, w
         ValueError: if the shape of the labels or the mask is invalid, or a known label is negative or not multi-hot.
         TypeError: if the labels are not numbers, or the class indices are not integers.
     """
-    try:
-        found = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            "labels: expected a tensor of classes or multi-hot rows; use encode_labels to create it"
-        ) from error
+    found = as_tensor("labels", labels, "a tensor of classes or multi-hot rows, which encode_labels creates")
     found, labeled = as_readable_integers("labels", found), as_mask(labeled)
     if found.is_complex():
         raise TypeError(f"labels: expected integer class indices or multi-hot rows, got {found.dtype}")

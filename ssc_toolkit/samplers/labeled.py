@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from ssc_toolkit.checks import check_bool, check_fraction
-from ssc_toolkit.seeds import as_integer
+from ssc_toolkit.checks import as_integer, check_bool, check_fraction
 
 
 class with_labeled(Dataset[tuple[Any, bool]]):

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_fraction
+from ssc_toolkit.checks import as_integer, as_tensor, check_fraction
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.label_budget import as_readable_integers, label_budget
 from ssc_toolkit.samplers.shared_pool import SharedPool
 from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle
-from ssc_toolkit.seeds import as_integer
 
 
 class SemiSupervisedBatchSampler(NumberedBatchSampler):
@@ -138,10 +137,7 @@ def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
     """Check that dataset indices are distinct integers of at least 0, and convert them to a tensor, (items,) int64."""
     if isinstance(items, range):
         return torch.arange(items.start, items.stop, items.step)
-    try:
-        found = torch.as_tensor(items)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: expected dataset indices, got {type(items).__name__}") from None
+    found = as_tensor(name, items, "dataset indices")
     if found.dtype == torch.bool:
         raise ValueError(
             f"{name}: expected dataset indices, got a mask {tuple(found.shape)}; its indices are "

@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from ssc_toolkit.checks import as_tensor
+from ssc_toolkit.tracing import is_traced_or_transformed
 
 LabelTensors: TypeAlias = Tensor | dict[str, Tensor]
 """Labels of N items, (N, ...), or a dict of several kinds of labels (signals) by name, (N, ...) each."""
@@ -200,24 +202,7 @@ def select_known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
 
 def values_are_readable(tensor: Tensor) -> bool:
     """Return whether Python can read the values of a tensor at once: it is on the CPU, and PyTorch does not trace."""
-    return tensor.device.type == "cpu" and not is_traced() and not isinstance(tensor, FakeTensor)
-
-
-def is_traced() -> bool:
-    """Return whether PyTorch traces the code (compile, export, torch.func, make_fx, jit.trace or a fake mode)."""
-    if torch.compiler.is_compiling():
-        return True
-    return in_function_transform() or torch.jit.is_tracing() or get_proxy_mode() is not None or in_fake_mode()
-
-
-def in_function_transform() -> bool:
-    """Return whether a transform of `torch.func` is active."""
-    return torch._C._are_functorch_transforms_active()
-
-
-def in_fake_mode() -> bool:
-    """Return whether a fake mode of PyTorch is active, in which tensors have no values."""
-    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    return tensor.device.type == "cpu" and not is_traced_or_transformed() and not isinstance(tensor, FakeTensor)
 
 
 def as_numbers(name: str, values: Any) -> Tensor:
@@ -226,10 +211,7 @@ def as_numbers(name: str, values: Any) -> Tensor:
     Raises:
         TypeError: if the values are not real numbers. The message begins with `name`.
     """
-    try:
-        found = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: expected a tensor of numbers, got {type(values).__name__}") from None
+    found = as_tensor(name, values)
     if found.is_complex():
         raise TypeError(f"{name}: expected real numbers, got {found.dtype}")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_positive
-from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFunction, as_target
+from ssc_toolkit.targets.base import Labeled, Target, TargetFunction, as_target
 
 
 class _Combined(Target):
@@ -61,25 +62,25 @@ class _Combined(Target):
         everything = torch.ones(len(some), dtype=torch.bool, device=some.device)
         return {name: everything if mask is None else cast(Tensor, mask) for name, mask in found.items()}
 
-    def _each(
+    def weights(
         self,
         rows: Any,
         columns: Any,
         rows_known: Labeled | None,
         columns_known: Labeled | None,
-        dtype: torch.dtype,
-    ) -> list[Tensor]:
-        """Compute a list of the weights of each signal, (R, C) for R anchors and C contrasts, in a common dtype.
-
-        Arguments are as for `Target.weights`. The common dtype is `dtype` or a more precise one.
-        """
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Compute the weights of each signal in a common dtype, `dtype` or a more precise one, and combine them."""
         found = [
             target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name), dtype)
             for name, target in self._signals()
         ]
-        for weights in found:
-            dtype = torch.promote_types(dtype, weights.dtype)
-        return [weights.to(dtype) for weights in found]
+        dtype = functools.reduce(torch.promote_types, (weights.dtype for weights in found), dtype)
+        return self._combine([weights.to(dtype) for weights in found])
+
+    @abstractmethod
+    def _combine(self, weights: list[Tensor]) -> Tensor:
+        """Combine the weights of the signals, (R, C) each, to one weight per pair, (R, C)."""
 
     def ignored(
         self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None
@@ -123,18 +124,8 @@ class MaxTarget(_Combined):
                 [0.5000, 1.0000, 1.0000]])
     """
 
-    def weights(
-        self,
-        rows: LabelTensors,
-        columns: LabelTensors,
-        rows_known: Labeled | None,
-        columns_known: Labeled | None,
-        dtype: torch.dtype = torch.float32,
-    ) -> Tensor:
-        first, *others = self._each(rows, columns, rows_known, columns_known, dtype)
-        for other in others:
-            first = torch.maximum(first, other)
-        return first
+    def _combine(self, weights: list[Tensor]) -> Tensor:
+        return functools.reduce(torch.maximum, weights)
 
 
 class WeightedSum(_Combined):
@@ -178,19 +169,9 @@ class WeightedSum(_Combined):
                 f"targets: expected positive weights that sum to at most 1, got {list(self.signal_weights)}"
             )
 
-    def weights(
-        self,
-        rows: LabelTensors,
-        columns: LabelTensors,
-        rows_known: Labeled | None,
-        columns_known: Labeled | None,
-        dtype: torch.dtype = torch.float32,
-    ) -> Tensor:
-        each = self._each(rows, columns, rows_known, columns_known, dtype)
-        first, *others = [share * weights for share, weights in zip(self.signal_weights, each, strict=True)]
-        for other in others:
-            first = first + other
-        return first
+    def _combine(self, weights: list[Tensor]) -> Tensor:
+        shares = [share * own for share, own in zip(self.signal_weights, weights, strict=True)]
+        return functools.reduce(torch.add, shares)
 
     def extra_repr(self) -> str:
         return f"signal_weights={dict(zip(self.names, self.signal_weights, strict=True))}"

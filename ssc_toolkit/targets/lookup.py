@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_positive
+from ssc_toolkit.checks import check_choice, check_positive
 from ssc_toolkit.targets.base import (
     Target,
     as_numbers,
@@ -113,8 +113,7 @@ class KeySimilarity(SimilarityMatrix):
     numbers = "keys"
 
     def __init__(self, kernel: Literal["mirex", "fifths"] = "mirex", bandwidth_fifths: float = 1.0) -> None:
-        if kernel not in ("mirex", "fifths"):
-            raise ValueError(f"kernel: expected 'mirex' or 'fifths', got {kernel!r}")
+        check_choice("kernel", kernel, ("mirex", "fifths"))
         bandwidth_fifths = check_positive("bandwidth_fifths", bandwidth_fifths)
         exact = _mirex_weights() if kernel == "mirex" else _fifths_weights(bandwidth_fifths)
         super().__init__(exact.float())

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import as_integer
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.targets.base import (
     Target,
     check_integers,

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import as_integer
+from ssc_toolkit.checks import as_integer, check_choice
 from ssc_toolkit.targets.base import Target, as_numbers, check_multi_hot
 
 
@@ -88,8 +88,7 @@ class LabelOverlap(Target):
         self, measure: Literal["dice", "jaccard"] = "dice", class_weights: Tensor | Sequence[float] | None = None
     ) -> None:
         super().__init__()
-        if measure not in ("dice", "jaccard"):
-            raise ValueError(f"measure: expected 'dice' or 'jaccard', got {measure!r}")
+        check_choice("measure", measure, ("dice", "jaccard"))
         self.measure = measure
         if class_weights is not None:
             class_weights = as_numbers("class_weights", class_weights).double()

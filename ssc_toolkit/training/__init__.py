@@ -1,25 +1,47 @@
 """Pretraining with Lightning: module, data module, callbacks and options."""
 
-from ssc_toolkit.options import LogOptions, OptimizerOptions, PretrainOptions, TrackSource, TrainerOptions
+from ssc_toolkit.options import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    PretrainOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrackSource,
+    TrainerOptions,
+    ValidationOptions,
+)
+from ssc_toolkit.training.callbacks.best_checkpoint import BestCheckpoint
+from ssc_toolkit.training.callbacks.collapse import CollapseWarning
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.stopping import StopOnSignal
+from ssc_toolkit.training.callbacks.validation import Validation
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.pretrain import pretrain
+from ssc_toolkit.training.validation import ValidationSet
 
 __all__ = [
     "AtomicCheckpointIO",
+    "BestCheckpoint",
+    "CollapseWarning",
     "FiniteWeights",
     "History",
     "LogOptions",
+    "LossOptions",
     "OptimizerOptions",
     "PretrainOptions",
+    "ProjectorOptions",
+    "SegmentOptions",
     "SemiSupConDataModule",
     "SemiSupConModule",
     "StopOnSignal",
     "TrackSource",
     "TrainerOptions",
+    "Validation",
+    "ValidationOptions",
+    "ValidationSet",
     "pretrain",
 ]

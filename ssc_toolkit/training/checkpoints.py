@@ -15,7 +15,7 @@ from torch import nn
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.losses import CrossBatchMemory
-from ssc_toolkit.options.run_settings import CHECKPOINT
+from ssc_toolkit.options.run_settings import BEST_CHECKPOINT, CHECKPOINT
 
 _ADVICE = "restore it from a copy, or delete it to start the run again from its first step"
 _PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
@@ -82,17 +82,25 @@ def _load(path: Path, device: Any) -> dict[str, Any]:
         return torch.load(path, map_location=device, weights_only=True)
 
 
-def check_space(folder: Path, module: nn.Module) -> None:
-    """Raise InputError unless the disk has space for the encoder and the next checkpoint of a run.
+def check_best_checkpoint(path: Path) -> None:
+    """Raise InputError if the best checkpoint of a run exists and is damaged."""
+    if path.exists():
+        verify_checksum(path, "out", "restore it, or delete it to select it from the following steps")
 
-    The previous checkpoint is kept until the next one is complete. `folder` is the folder of the run, and `module` the
-    LightningModule.
+
+def check_space(folder: Path, module: nn.Module, *, is_monitored: bool = False) -> None:
+    """Raise InputError unless the disk has space for the encoder and the next checkpoints of a run.
+
+    The previous checkpoint is kept until the next one is complete.
+
+    Args:
+        folder: folder of the run.
+        module: the LightningModule.
+        is_monitored: whether the best checkpoint is saved as well.
     """
-    needed = (
-        estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2)
-        + _model_bytes(module)
-        + _BESIDE
-    )
+    names = (CHECKPOINT, BEST_CHECKPOINT) if is_monitored else (CHECKPOINT,)
+    checkpoints = 1 + sum(not (folder / name).exists() for name in names)
+    needed = estimate_checkpoint_bytes(module) * checkpoints + _model_bytes(module) + _BESIDE
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import torch
 
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
@@ -13,7 +12,9 @@ from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash
+from ssc_toolkit.options import SegmentOptions
 from ssc_toolkit.options.tracks import TrackSource, source_named
+from ssc_toolkit.samplers import AdjacentSegments, RandomSegments, SameSegment, ViewSampler
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
@@ -34,8 +35,8 @@ def load_source(source: TrackSource, argument: str) -> TrackTable:
         return load_tracks(source.tracks, source.root, source.variant)
 
 
-def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | None) -> dict[str, Labels]:
-    """Encode the label columns of a table, and the column `monitor` if it is not one of them.
+def encoded_columns(table: TrackTable, columns: Sequence[str], validation: str | None) -> dict[str, Labels]:
+    """Encode the label columns of a table, and the column of the validation if it is not one of them.
 
     Returns:
         Labels of all rows by column.
@@ -44,8 +45,8 @@ def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | No
         InputError: as for `encode_labels`. The message names the option that gave the column.
     """
     options = dict.fromkeys(columns, "labels")
-    if monitor is not None:
-        options.setdefault(monitor, "monitor")
+    if validation is not None:
+        options.setdefault(validation, "validation.labels")
     return {column: encode_labels(table, column, option) for column, option in options.items()}
 
 
@@ -84,10 +85,17 @@ def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTa
     Raises:
         InputError: if there are no such rows.
     """
-    is_train = _is_train(table)
+    is_train = find_training_rows(table)
     if not is_train.any():
         raise InputError(f"{argument}: expected rows with the split 'train', got none")
     return table.select(is_train)
+
+
+def find_training_rows(table: TrackTable) -> torch.Tensor:
+    """Return a mask, bool (tracks,), of the rows whose split is "train" or empty. All rows, without splits."""
+    if "split" not in table:
+        return torch.ones(len(table), dtype=torch.bool)
+    return torch.tensor((table["split"].fillna("train") == "train").tolist())
 
 
 def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
@@ -100,7 +108,7 @@ def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> 
     Raises:
         InputError: if no training row has a label in a column.
     """
-    is_train = torch.tensor(_is_train(table).tolist())
+    is_train = find_training_rows(table)
     found = {column: signal[is_train] for column, signal in signals.items()}
     for column, signal in found.items():
         if not signal.labeled.any():
@@ -144,6 +152,7 @@ def make_training_dataset(
     view_seconds: float,
     views: int,
     max_unusable: float,
+    view_sampler: ViewSampler,
 ) -> ContrastiveDataset | JoinedDataset:
     """Create the dataset of a training.
 
@@ -154,6 +163,7 @@ def make_training_dataset(
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         max_unusable: maximum fraction of the tracks that may fail to decode.
+        view_sampler: sampler of the positions of the views in a track.
     """
     # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
@@ -164,6 +174,7 @@ def make_training_dataset(
             view_seconds,
             views,
             own,
+            view_sampler=view_sampler,
             max_unusable=max_unusable,
             dtype=dtype,
         )
@@ -172,15 +183,20 @@ def make_training_dataset(
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
 
 
+def make_view_sampler(options: SegmentOptions, sample_rate: int) -> ViewSampler:
+    """Return the sampler of the positions of views. `sample_rate` is that of the tracks in hertz."""
+    if options.sampler == "same":
+        return SameSegment()
+    if options.sampler == "adjacent":
+        return AdjacentSegments()
+    return RandomSegments(options.min_gap_seconds, options.max_gap_seconds, sample_rate=sample_rate)
+
+
 def _all_positive(signal: Labels, min_shared: int) -> bool:
     values = signal.values[signal.labeled]
     if signal.is_multi_hot:
         return int(values.all(dim=0).sum()) >= min_shared
     return bool((values == values[0]).all())
-
-
-def _is_train(table: TrackTable) -> pd.Series:
-    return table["split"].fillna("train") == "train" if "split" in table else pd.Series(True, index=table.frame.index)
 
 
 def check_rate(table: TrackTable, sample_rate: int) -> None:

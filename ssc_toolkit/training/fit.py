@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -19,16 +20,20 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import PretrainOptions
-from ssc_toolkit.options.run_settings import CHECKPOINT
+from ssc_toolkit.options.run_settings import BEST_CHECKPOINT, CHECKPOINT
+from ssc_toolkit.training.callbacks.best_checkpoint import BestCheckpoint
+from ssc_toolkit.training.callbacks.collapse import CollapseWarning
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.progress_line import StepProgress
 from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
+from ssc_toolkit.training.callbacks.validation import Validation
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.launching import find_broken_connection, report_child_death, restore_launcher_variables
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.validation import ValidationSet
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +58,8 @@ def fit(
     options: PretrainOptions,
     history: History,
     first_step: int = 0,
-) -> None:
+    validation_set: ValidationSet | None = None,
+) -> dict[str, Any]:
     """Train until the last step, starting from the checkpoint in the folder of the run if there is one.
 
     Args:
@@ -63,6 +69,10 @@ def fit(
         options: number of steps, title, and options of the trainer and the loggers.
         history: callback that records loss and other values.
         first_step: step of the checkpoint in the folder, as `check_checkpoint` returns it, or 0 without a checkpoint.
+        validation_set: validation set, or None without validation.
+
+    Returns:
+        The summary of the training as plain data: why it ended, the last step, and the validation.
 
     Raises:
         InputError: if the loss or the weights are NaN or infinite, if a worker process dies, or if a file cannot be
@@ -77,7 +87,15 @@ def fit(
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     stop = StopOnSignal(checkpoint)
-    callbacks: list[pl.Callback] = [history, StepProgress(options.title, history), stop, FiniteWeights()]
+    validation, best = _make_validation(folder, options, history, validation_set)
+    callbacks: list[pl.Callback] = [
+        history,
+        CollapseWarning(options.logs.every, history.record),
+        *(callback for callback in (validation, best) if callback is not None),
+        StepProgress(options.title, history, validation, options.validation.monitor or "val_loss"),
+        stop,
+        FiniteWeights(),
+    ]
     if options.logs.pictures_every:
         from ssc_toolkit.training.pictures import MatrixPictures
 
@@ -115,6 +133,43 @@ def fit(
         if stop.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
+    return _summarize(trainer, validation, best)
+
+
+def _make_validation(
+    folder: Path, options: PretrainOptions, history: History, validation_set: ValidationSet | None
+) -> tuple[Validation | None, BestCheckpoint | None]:
+    """Return the callbacks of the validation and of the best checkpoint, or None for those that are not used."""
+    if validation_set is None:
+        return None, None
+    own = options.validation
+    validation = Validation(validation_set, own.every, history.record)
+    if own.monitor is None:
+        return validation, None
+    measured_on = validation_set.describe()
+    return validation, BestCheckpoint(folder / BEST_CHECKPOINT, validation, own.monitor, own.patience, measured_on)
+
+
+def _summarize(trainer: pl.Trainer, validation: Validation | None, best: BestCheckpoint | None) -> dict[str, Any]:
+    """Return the summary of a training that has ended without a signal, and log why it ended."""
+    step = trainer.global_step
+    ended = f"all {step} steps are done"
+    if best is not None and best.is_exhausted and step < trainer.max_steps:
+        since = "the first validation" if best.step is None else f"step {best.step}"
+        ended = f"stopped early: {best.monitor} has not improved for {best.wait} validations, since {since}"
+    found: dict[str, Any] = {"ended": ended, "step": step}
+    if validation is not None:
+        found["validation"] = {"step": validation.step, **validation.values}
+    if best is not None:
+        found["best"] = {"monitor": best.monitor, "value": best.value, "step": best.step}
+    if trainer.is_global_zero:
+        logger.info("ended after step %d of %d: %s", step, trainer.max_steps, ended)
+        if validation is not None and validation.values:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in validation.values.items())
+            logger.info("validation after step %d: %s", validation.step, values)
+        if best is not None and best.step is not None:
+            logger.info("%s is from step %d: %s %.4g", best.path, best.step, best.monitor, best.value)
+    return found
 
 
 def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainOptions, done: int) -> pl.Trainer:

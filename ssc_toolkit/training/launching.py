@@ -6,12 +6,13 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import TrainerOptions
+from ssc_toolkit.processes import restored_variables
 
 _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Environment variables in which launchers store the number of processes. The first one that is set is used."""
@@ -87,21 +88,12 @@ def report_child_death() -> Iterator[None]:
         launcher.propagate = True
 
 
-@contextmanager
-def restore_launcher_variables() -> Iterator[None]:
-    """Context manager that restores the environment variables that Lightning sets for the other processes.
+def restore_launcher_variables() -> AbstractContextManager[None]:
+    """Return a context manager that restores the environment variables that Lightning sets for the other processes.
 
     Otherwise, later trainings in this process would read them.
     """
-    before = {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            if text is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = text
+    return restored_variables(_SET_BY_LIGHTNING)
 
 
 class _InOurWords(logging.Handler):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.checks import check_choice, check_fraction, check_integer, check_positive
 from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
@@ -48,7 +49,7 @@ class SemiSupConModule(pl.LightningModule):
         seed: seed of the augmentation.
         schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
             the rate.
-        optimizer: function of the parameters and `lr` that returns the optimizer, such as
+        make_optimizer: function of the parameters and `lr` that returns the optimizer, such as
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
         chunk_size: number of items that pass through the model at once, which limits the memory use (see
             `ssc_toolkit.losses.gradient_cache`); all items if None.
@@ -70,28 +71,21 @@ class SemiSupConModule(pl.LightningModule):
         warmup: float = 0.1,
         seed: int = 0,
         schedule: Literal["cosine", "constant"] = "cosine",
-        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        make_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < learning_rate < math.inf:
-            raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-        if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup: expected a fraction from 0 to 1, got {warmup}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
+        check_choice("schedule", schedule, SCHEDULES)
         self.model = model
         self.loss: Callable[..., Tensor] = SemiSupConLoss() if loss is None else loss
         self._arguments = LossArguments.of(self.loss)
         self.augment = augment
-        self.learning_rate = learning_rate
-        self.warmup = warmup
+        self.learning_rate = check_positive("learning_rate", learning_rate)
+        self.warmup = check_fraction("warmup", warmup)
         self.seed = seed
         self.schedule = schedule
-        self.optimizer = optimizer
-        self.chunk_size = chunk_size
+        self.make_optimizer = make_optimizer
+        self.chunk_size = None if chunk_size is None else check_integer("chunk_size", chunk_size)
         self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
 
@@ -150,7 +144,7 @@ class SemiSupConModule(pl.LightningModule):
                 cache.backward()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters(), lr=self.learning_rate)
+        optimizer = self.make_optimizer(self.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
         factor = SCHEDULES[self.schedule]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps, self.warmup))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import Labels, check_audio, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
-from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
+from ssc_toolkit.encoders import ContrastiveModel, Encoder, Projector, make_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
+from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import PretrainOptions
-from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run
+from ssc_toolkit.options.run_settings import BEST_CHECKPOINT, CHECKPOINT, ENCODER_FOLDER, holds_run
 from ssc_toolkit.paths import user_path
+from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
 from ssc_toolkit.training.callbacks.history import History
-from ssc_toolkit.training.checkpoints import check_checkpoint, check_space
+from ssc_toolkit.training.checkpoints import check_best_checkpoint, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
     Signals,
@@ -40,6 +40,7 @@ from ssc_toolkit.training.dataset_factory import (
     load_source,
     make_target,
     make_training_dataset,
+    make_view_sampler,
     select_training_rows,
 )
 from ssc_toolkit.training.fit import fit, is_first_process
@@ -48,6 +49,7 @@ from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.run_folder import (
     HISTORY,
+    SUMMARY,
     UNUSABLE_TRACKS,
     WRITTEN,
     check_folder,
@@ -57,10 +59,11 @@ from ssc_toolkit.training.run_folder import (
     verify_run,
 )
 from ssc_toolkit.training.summary import list_warnings, summary
+from ssc_toolkit.training.validation import ValidationSet
+from ssc_toolkit.training.validation_factory import check_validation_split, make_validation_set
 
 logger = logging.getLogger(__name__)
 
-NEIGHBOR_AGREEMENT = "neighbor_agreement"
 OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
@@ -88,7 +91,10 @@ def pretrain(options: PretrainOptions) -> Path:
     check_launcher(options.trainer)
     folder = make_writable_folder(user_path(options.out, "out"), "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
-    signals = encoded_columns(tables[0], options.label_columns, options.monitor)  # before any audio file is opened
+    signals = encoded_columns(
+        tables[0], options.label_columns, options.validation_column
+    )  # before any audio file is opened
+    check_validation_split(tables[0], signals, options)
     with _as_input_errors():
         module = _make_module(options, tables, signals)
     first = is_first_process()
@@ -117,13 +123,13 @@ class _TrainingData:
         parts: training rows of the track tables, first of the labeled tracks, then of additional unlabeled tracks.
         signals: labels of the training rows of the first table.
         batches: data module of the training batches.
-        measures: functions that measure an encoder on the validation set, by name.
+        validation_set: validation set, or None without validation.
     """
 
     parts: list[TrackTable]
     signals: Signals
     batches: SemiSupConDataModule
-    measures: dict[str, Callable[[nn.Module], float]]
+    validation_set: ValidationSet | None
 
 
 @contextmanager
@@ -146,12 +152,12 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    model = ContrastiveModel(make_encoder(options.encoder))
+    model = _make_model(options)
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
     target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
-    loss = SemiSupConLoss(options.temperature, target, gather=True)
+    loss = SemiSupConLoss(options.temperature, target, gather=True, **asdict(options.loss))
     return SemiSupConModule(
         model,
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
@@ -163,6 +169,15 @@ def _make_module(
         partial(OPTIMIZERS[options.optimizer.name], weight_decay=options.optimizer.weight_decay),
         options.trainer.chunk_size,
     )
+
+
+def _make_model(options: PretrainOptions) -> ContrastiveModel:
+    """Create the encoder and the projector."""
+    encoder, projector = make_encoder(options.encoder), options.projector
+    if projector.depth == 0:
+        return ContrastiveModel(encoder, nn.Identity())
+    norm = None if projector.norm == "none" else projector.norm
+    return ContrastiveModel(encoder, Projector(encoder.embedding_dim, **asdict(projector) | {"norm": norm}))
 
 
 def _training_data(
@@ -193,14 +208,19 @@ def _training_data(
     if options.labeled_fraction == 1:
         check_contrasts(train, columns, options.min_shared)
     dataset = make_training_dataset(
-        parts, train, sample_rate, options.view_seconds, options.views, options.max_unusable
+        parts,
+        train,
+        sample_rate,
+        options.view_seconds,
+        options.views,
+        options.max_unusable,
+        make_view_sampler(options.segments, sample_rate),
     )
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
     )
-    monitor = options.monitor or next(iter(columns), None)
-    measures = {} if monitor is None else _neighbor_measure(usable[0], kept[monitor], options.view_seconds)
-    return _TrainingData(parts, train, batches, measures)
+    validation_set = make_validation_set(usable[0], kept, options, batches)
+    return _TrainingData(parts, train, batches, validation_set)
 
 
 def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> None:
@@ -213,18 +233,22 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
     columns = options.label_columns
     if first:
-        check_space(folder, module)
+        check_best_checkpoint(folder / BEST_CHECKPOINT)
+        check_space(folder, module, is_monitored=options.validation.monitor is not None)
         record_start(folder, options)
         logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
+        if options.validation.every and found.validation_set is None:
+            logger.info("no validation: fewer than two usable tracks have the split 'valid'")
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
-    logs = options.logs
+    measures = () if found.validation_set is None else found.validation_set.measures
     history = History(
-        folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.describe_item, logs.every
+        folder / HISTORY, (EFFECTIVE_RANK, *measures), found.batches.dataset.describe_item, options.logs.every
     )
-    fit(module, found.batches, folder, options, history, done)
+    ending = fit(module, found.batches, folder, options, history, done, found.validation_set)
     if first:
+        write_checked_json(folder / SUMMARY, ending)
         save_encoder(module.model.encoder, folder)
         logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
 
@@ -248,21 +272,3 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
         raise InputError(
             f"view_seconds: expected at least {least:.2f} s for {type(encoder).__name__}, got {view_seconds}"
         )
-
-
-def _neighbor_measure(
-    table: TrackTable, labels: Labels, view_seconds: float
-) -> dict[str, Callable[[nn.Module], float]]:
-    """Return a dictionary with the function that measures the nearest-neighbor agreement on the validation set.
-
-    It is empty if the table has no validation set. `labels` are those of all rows of the table.
-    """
-    if "split" not in table or not (table["split"] == "valid").any():
-        return {}
-    is_valid = table["split"] == "valid"
-    valid, own = table.select(is_valid), labels[torch.tensor(is_valid.tolist())]
-
-    def measure(encoder: Any) -> float:
-        return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)
-
-    return {NEIGHBOR_AGREEMENT: measure}

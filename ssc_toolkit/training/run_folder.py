@@ -24,6 +24,7 @@ from ssc_toolkit.files import (
 )
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
+    BEST_CHECKPOINT,
     CHECKPOINT,
     ENCODER_FOLDER,
     SETTINGS,
@@ -38,6 +39,8 @@ from ssc_toolkit.training.provenance import describe_start
 HISTORY = "history.csv"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
+SUMMARY = "summary.json"
+"""Name of the file that states why the run ended, and the values of its last and its best validation."""
 STARTS = "starts"
 """Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
 UNUSABLE_TRACKS = "unusable.csv"
@@ -48,6 +51,8 @@ WRITTEN = (
     PROVENANCE,
     CHECKSUMS,
     CHECKPOINT,
+    BEST_CHECKPOINT,
+    SUMMARY,
     UNUSABLE_TRACKS,
     f"unlabeled-{UNUSABLE_TRACKS}",
 )
@@ -111,8 +116,11 @@ def verify_run(folder: Path) -> None:
         missing = verify_listed(part, "out", advice)
         if missing:
             raise InputError(f"out: expected the file {missing[0]} of a complete run in {part}, got none; {advice}")
-    if (folder / CHECKPOINT).exists():
-        verify_checksum(folder / CHECKPOINT, "out", advice, required=False)
+    for name in (CHECKPOINT, BEST_CHECKPOINT):
+        if (folder / name).exists():
+            verify_checksum(folder / name, "out", advice, required=False)
+    if (folder / SUMMARY).exists():
+        read_checked_json(folder / SUMMARY, "out", advice)
     if (folder / PROVENANCE).exists():
         _read_starts(folder / PROVENANCE)
 

@@ -172,6 +172,7 @@ def test_apply_reads_no_value_from_the_device(make):
     assert transform.to("meta").apply_draw(waveforms, draw).shape == waveforms.shape
 
 
+@pytest.mark.slow
 @every_transform
 def test_apply_compiles_without_a_graph_break(make):
     transform = make(0.6)

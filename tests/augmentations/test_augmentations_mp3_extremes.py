@@ -81,6 +81,7 @@ for rate in (8000, 22050, 44100):
 """
 
 
+@pytest.mark.slow
 def test_no_clip_aborts_the_process():
     done = subprocess.run([sys.executable, "-c", SURVIVES], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["8000", "22050", "44100"]), done.stderr

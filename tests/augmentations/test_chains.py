@@ -48,6 +48,7 @@ def test_a_compiled_call_draws_the_same():
     torch.testing.assert_close(compiled(waveforms, generator=generator()), chain(waveforms, generator=generator()))
 
 
+@pytest.mark.slow
 def test_a_compiled_chain_is_compiled_once_for_all_draws():
     chain = Chain(
         [

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from command_calls import call
 
-from ssc_toolkit.cli import COMMANDS, main
+from ssc_toolkit.cli import COMMANDS
 from ssc_toolkit.encoders import MelCNN
-
-
-class Result(NamedTuple):
-    """How a command ended, and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def call(*arguments: object) -> Result:
-    """Run a command in this process: starting a new one takes seconds."""
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-    return Result(code, out.getvalue(), errors.getvalue())
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -119,6 +98,7 @@ def broken_torchaudio(tmp_path) -> str:
     return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
 
+@pytest.mark.slow
 def test_a_mismatch_of_torch_and_torchaudio_is_explained(broken_torchaudio, music, tmp_path):
     for arguments in (("doctor",), ("pretrain", f"--tracks={music / 'my.csv'}", f"--out={tmp_path / 'run'}")):
         result = run(*arguments, PYTHONPATH=broken_torchaudio)
@@ -130,6 +110,7 @@ def test_a_mismatch_of_torch_and_torchaudio_is_explained(broken_torchaudio, musi
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_explained(tmp_path, music):
     (tmp_path / "pytorch_lightning.py").write_text("raise ModuleNotFoundError('gone', name='pytorch_lightning')")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
@@ -137,6 +118,7 @@ def test_a_missing_extra_is_explained(tmp_path, music):
     assert "pip install 'ssc-toolkit[train]'" in message
 
 
+@pytest.mark.slow
 def test_the_loss_survives_a_broken_torchaudio(broken_torchaudio):
     code = "import torch; from ssc_toolkit.losses import NTXentLoss; print(NTXentLoss()(torch.randn(4, 2, 8)) > 0)"
     environment = {**os.environ, "PYTHONPATH": broken_torchaudio}
@@ -180,7 +162,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
         ({"root": "nowhere"}, "no folder nowhere"),
         ({"labels": "genre"}, "no column 'genre'"),
         ({"labels": "nothing"}, "no row of column 'nothing'"),
-        ({"monitor": "genre"}, "no column 'genre'"),
+        ({"validation.labels": "genre"}, "no column 'genre'"),
         ({"view_seconds": 60}, "expected at least 60.00 s, got"),
         ({"view_seconds": 0.01}, "view_seconds"),
         ({"out": "my.csv/x"}, "cannot write"),
@@ -287,7 +269,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
         (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),
         (["--tracks=nowhere"], "there is no file or folder nowhere"),
         (["--verify", "--out=nowhere"], "there is no store in nowhere"),
-        (["--tracks=scores", "--workers=0"], "workers: expected an integer of at least 1"),
+        (["--tracks=scores", "--threads=0"], "threads: expected an integer of at least 1"),
     ],
 )
 def test_a_store_that_cannot_be_prepared(arguments, words, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from training_runs import die_at_first_write
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.run_settings import check_note
+from ssc_toolkit.options.output_folder import check_note
 
 
 def command(out: Path) -> list[str]:

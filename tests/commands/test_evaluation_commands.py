@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
@@ -11,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from command_calls import call
 
-from ssc_toolkit.cli import main
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.evaluation.embedding.files import read_metadata
 
@@ -21,13 +19,6 @@ RECORD = {
     "model", "task", "method", "metric", "value", "low", "high", "corruption", "severity", "label_fraction", "seed",
     "tracks", "undefined_classes",
 }  # fmt: skip
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")

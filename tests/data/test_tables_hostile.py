@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -169,6 +170,14 @@ def test_blanks_after_a_comma_are_dropped(tmp_path):
     assert tracks["note"].tolist() == ["x", "y", "z"]
 
 
+def test_pipes_with_the_name_of_audio_are_named(tmp_path, caplog):
+    (tmp_path / "a.wav").touch()
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert load_tracks(tmp_path)["path"].tolist() == [str(tmp_path / "a.wav")]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.endswith("pipes and devices (1): pipe.wav")
+
+
 def test_links_that_lead_nowhere_are_named(tmp_path, caplog):
     (tmp_path / "a.wav").touch()
     (tmp_path / "deep").mkdir()
@@ -176,7 +185,9 @@ def test_links_that_lead_nowhere_are_named(tmp_path, caplog):
         (tmp_path / name).symlink_to(target)
     assert load_tracks(tmp_path)["path"].tolist() == [str(tmp_path / "a.wav")]
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message.endswith("3 links whose target does not exist: albums, b.wav, deep/c.flac")
+    assert message.endswith("links whose target does not exist (3): albums, b.wav, deep/c.flac")
     (tmp_path / "a.wav").unlink()
-    with pytest.raises(InputError, match=r"no audio file below .*; found 3 links whose target does not exist: albums"):
+    with pytest.raises(
+        InputError, match=r"no audio file below .*; found links whose target does not exist \(3\): albums"
+    ):
         load_tracks(tmp_path)

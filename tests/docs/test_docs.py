@@ -56,6 +56,7 @@ def test_no_code_is_hidden_from_these_tests(page):
         assert "ssc-toolkit " not in block.code, f"{block.place} is a command: say so, or what it needs"
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_readme_is_that_of_the_targets():
     made = subprocess.run(
         [sys.executable, "-c", "import overview, sys; sys.stdout.write(overview.picture())"],

@@ -6,17 +6,15 @@ import copy
 
 import pytest
 import torch
-from encoder_kinds import every_small_encoder, kept_for_backward, lived_in, small_sample_cnn, small_short_chunk
+from encoder_kinds import (
+    every_small_encoder,
+    kept_for_backward,
+    lived_in,
+    small_sample_cnn,
+    small_short_chunk,
+    training_step,
+)
 from seeded import noise
-
-
-def step(encoder, waveforms):
-    """Embeddings, gradients and state after a training step's forward and backward pass."""
-    encoder.zero_grad()
-    embeddings = encoder(waveforms)
-    (embeddings * noise(*embeddings.shape)).sum().backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
-    return embeddings.detach(), gradients, {name: value.clone() for name, value in encoder.state_dict().items()}
 
 
 @every_small_encoder
@@ -24,7 +22,7 @@ def test_output_gradients_and_running_statistics_are_the_same(make):
     plain = lived_in(make()).train()
     sparing = copy.deepcopy(plain).gradient_checkpointing_()
     waveforms = noise(2, plain.min_samples + 81)
-    expected, found = step(plain, waveforms), step(sparing, waveforms)
+    expected, found = training_step(plain, waveforms), training_step(sparing, waveforms)
     assert torch.equal(found[0], expected[0])
     for one, other in zip(found[1:], expected[1:], strict=True):
         assert one.keys() == other.keys()
@@ -40,8 +38,7 @@ def test_momentum_is_restored(momentum):
         norm.momentum = momentum
     plain = copy.deepcopy(encoder)
     waveforms = noise(2, encoder.min_samples)
-    step(encoder.gradient_checkpointing_(), waveforms)
-    state, expected = encoder.state_dict(), step(plain, waveforms)[2]
+    state, expected = (training_step(model, waveforms)[2] for model in (encoder.gradient_checkpointing_(), plain))
     assert all(norm.momentum == momentum for norm in norms)
     assert all(torch.equal(state[name], expected[name]) for name in state)
 
@@ -75,16 +72,17 @@ def test_several_backward_passes_through_one_forward_pass():
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * one.abs().max().item())
 
 
+@pytest.mark.slow
 def test_a_compiled_encoder_trains_as_the_plain_one():
     plain = short_sample_cnn()
     sparing = copy.deepcopy(plain).gradient_checkpointing_()
     waveforms = noise(2, plain.min_samples + 81)
-    expected = step(plain, waveforms)
+    expected = training_step(plain, waveforms)
     compiled = torch.compile(sparing, backend="aot_eager", fullgraph=True)
     (compiled(waveforms) * noise(*expected[0].shape)).sum().backward()
     for name, parameter in sparing.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[1][name])
-    for name, value in sparing.state_dict().items():
+    for name, value in sparing.named_buffers():
         torch.testing.assert_close(value, expected[2][name])
 
 

@@ -124,6 +124,7 @@ def test_a_traced_encoder_takes_any_batch(name, fused):
         assert_same(traced(waveforms).detach(), encoder, waveforms)
 
 
+@pytest.mark.slow
 @every_export
 def test_onnx_runtime_gives_the_same_embeddings(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")

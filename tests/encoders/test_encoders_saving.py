@@ -167,6 +167,7 @@ def test_the_readme_names_the_class_to_load(saved):
     assert torch.equal(names["encoder"].temporal[0].weight, saved[0].temporal[0].weight)
 
 
+@pytest.mark.slow
 def test_a_flip_of_any_byte_is_noticed_and_named(saved):
     for name in ("config.json", "model.safetensors", "checksums.json"):
         for _ in each_flip(saved[1] / name, bit=0x01):

@@ -6,7 +6,14 @@ import copy
 
 import pytest
 import torch
-from encoder_kinds import every_small_encoder, kept_for_backward, lived_in, small_sample_cnn, small_short_chunk
+from encoder_kinds import (
+    every_small_encoder,
+    kept_for_backward,
+    lived_in,
+    small_sample_cnn,
+    small_short_chunk,
+    training_step,
+)
 from seeded import noise
 from torch import nn
 
@@ -22,14 +29,6 @@ def layer_by_layer(encoder):
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.register_forward_hook(lambda *arguments: None)
     return plain
-
-
-def step(model, *inputs):
-    """Output, gradients and state after the forward and backward pass."""
-    output = model(*inputs)
-    (output * noise(*output.shape).to(output.dtype)).sum().backward()
-    gradients = {name: value.grad for name, value in model.named_parameters()}
-    return output.detach(), gradients, dict(model.named_buffers())
 
 
 def assert_close(found, expected, tolerance, least=0.0):
@@ -58,8 +57,8 @@ def small_slices(monkeypatch):
 def test_a_step_equals_one_layer_by_layer(make):
     encoder = lived_in(make()).train().double()
     waveforms = noise(3, 2, encoder.min_samples + 81).double()
-    expected = step(layer_by_layer(encoder), waveforms)
-    assert_same_step(step(encoder, waveforms), expected, 1e-8)
+    expected = training_step(layer_by_layer(encoder), waveforms)
+    assert_same_step(training_step(encoder, waveforms), expected, 1e-8)
 
 
 @pytest.mark.slow
@@ -67,17 +66,17 @@ def test_a_compiled_step_equals_an_eager_one():
     encoder = MelCNN(n_mels=24, channels=4, embedding_dim=16).train().double()
     compiled = torch.compile(copy.deepcopy(encoder), backend="eager", fullgraph=True)
     waveforms = noise(6, 8000).double()
-    output, *named = step(compiled, waveforms)
+    output, *named = training_step(compiled, waveforms)
     found = [{name.removeprefix("_orig_mod."): value for name, value in part.items()} for part in named]
-    assert_same_step((output, *found), step(encoder, waveforms), 1e-9)
+    assert_same_step((output, *found), training_step(encoder, waveforms), 1e-9)
 
 
 @pytest.mark.parametrize("make", [MelCNN, small_sample_cnn])
 def test_a_step_in_single_precision_is_as_exact_as_before(make):
     encoder = lived_in(make()).train()
     waveforms = 0.1 * noise(6, encoder.min_samples + 4000)
-    exact = step(copy.deepcopy(encoder).double(), waveforms.double())
-    plain, sliced = step(layer_by_layer(encoder), waveforms), step(encoder, waveforms)
+    exact = training_step(copy.deepcopy(encoder).double(), waveforms.double())
+    plain, sliced = training_step(layer_by_layer(encoder), waveforms), training_step(encoder, waveforms)
 
     def error(found):
         return max((found[1][name] - value).norm() / value.norm().clamp(min=1e-6) for name, value in exact[1].items())

@@ -387,6 +387,7 @@ def test_truncated_files_are_input_errors(trained, tmp_path, form, share):
         load_published(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_flipped_bytes_give_weights_or_an_input_error(tmp_path, zipped):
     encoder = MelCNN(n_mels=4, n_fft=256, channels=1, embedding_dim=2)
@@ -435,6 +436,7 @@ def test_checkpoints_without_weights(tmp_path, content):
         load_published(tmp_path / "checkpoint.pt")
 
 
+@pytest.mark.slow
 def test_loading_needs_no_lightning(trained, tmp_path):
     torch.save({"state_dict": renamed(trained)}, tmp_path / "checkpoint.ckpt")
     code = (

@@ -93,7 +93,7 @@ def work(rank: int, world: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("world", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_number_of_processes_is_one(world, tmp_path):
     mp.spawn(work, (world, str(tmp_path)), nprocs=world)
     whole = {}

@@ -86,7 +86,7 @@ def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
     for size in (0, 2.5, "8", True):
         with pytest.raises((TypeError, ValueError), match="size"):
             CrossBatchMemory(SemiSupConLoss(), size)
-    with pytest.raises(ValueError, match="contrasts: expected 'all' or 'queue'"):
+    with pytest.raises(ValueError, match="contrasts: expected one of all, queue"):
         CrossBatchMemory(SemiSupConLoss(), 8, contrasts="bank")
     memory.train()
     memory(torch.randn(4, 2, 6), items=torch.arange(4))
@@ -313,3 +313,14 @@ def test_a_memory_keeps_the_last_rows():
     memory(torch.randn(8, 1, 4), items=torch.arange(8))
     memory(torch.randn(3, 1, 4), items=torch.arange(8, 11))
     assert memory.queue.items.tolist() == [7, 8, 9, 10]
+
+
+def test_another_dim_is_named_with_both_dims():
+    memory = CrossBatchMemory(SemiSupConLoss(), size=8)
+    for dim in (8, 9):
+        rows = torch.randn(6, 2, dim), torch.arange(6)
+        if dim == 9:
+            with pytest.raises(ValueError, match="embeddings: expected the same dim in every batch, got 9 and 8"):
+                memory(*rows, items=torch.arange(6))
+        else:
+            memory(*rows, items=torch.arange(6))

@@ -134,6 +134,7 @@ def test_gradients_of_options_by_finite_differences(kind, denominator, beta, tau
 EVERYTHING = {"beta": 1.0, "tau_plus": 0.1, "sigma": 0.5, "label_weight": 0.5}
 
 
+@pytest.mark.slow
 @reductions
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "weighted"])
 def test_options_never_hold_all_pairs(reduction, options):

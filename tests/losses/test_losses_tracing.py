@@ -119,6 +119,7 @@ def test_a_traced_loss_computes_the_loss_of_another_batch(kind, mode):
     torch.testing.assert_close(got, loss(other.embeddings, other.signal.labels, other.signal.labeled))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["auto", "dense", "tiled"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_fake_tensors_pass(kind, implementation):

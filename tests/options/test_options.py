@@ -14,11 +14,9 @@ from ssc_toolkit.audio import Channel
 from ssc_toolkit.augmentations import presets
 from ssc_toolkit.cli import COMMANDS
 from ssc_toolkit.data import RECIPES
-from ssc_toolkit.data.store.layout import STORE_FILE
 from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.encoders.saving import CONFIG, WEIGHTS
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.files import EMBEDDING_SUFFIXES
 from ssc_toolkit.evaluation.probing.heads import HEADS
 from ssc_toolkit.files import write_checked_json
 from ssc_toolkit.options import (
@@ -135,8 +133,7 @@ def test_names_are_those_of_the_rooms():
     assert tuple(RECIPES) == names.DATASETS
     assert (presets.STAGES, presets.CORRUPTIONS) == (names.STAGES, names.CORRUPTIONS)
     assert presets.MAX_SEVERITY == names.MAX_SEVERITY
-    assert (STORE_FILE, (CONFIG, WEIGHTS)) == (names.STORE_FILE, names.ENCODER_FILES)
-    assert EMBEDDING_SUFFIXES == names.EMBEDDING_SUFFIXES
+    assert (CONFIG, WEIGHTS) == names.ENCODER_FILES
     assert get_type_hints(PrepareOptions)["channel"] == Channel
     for name in get_args(get_type_hints(PretrainOptions)["encoder"]):
         make_encoder(name)

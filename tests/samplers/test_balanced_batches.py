@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from seeded import generator
 from ssc_toolkit.samplers import BalancedBatchSampler
 
 
+@pytest.mark.slow
 @given(
     classes=st.integers(1, 6),
     size=st.integers(1, 30),

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
 
 
+@pytest.mark.slow
 @every_batch_sampler
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_complete_pass_is_another_epoch(make, workers):

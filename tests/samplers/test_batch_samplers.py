@@ -51,6 +51,7 @@ def test_no_item_twice_in_a_batch_while_its_side_has_enough(pool, batch_size, fr
             assert len(set(own)) == min(len(own), size)
 
 
+@pytest.mark.slow
 @given(
     pool=st.integers(1, 60),
     batch_size=st.integers(1, 30),

@@ -56,6 +56,7 @@ def test_other_negative_labels_are_refused_still():
     assert SameClass(ignore_index=np.int64(-1)).ignore_index == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["default", "dynamic"])
 def test_it_works_compiled(mode):
     batch, labels = batch_with(-1)

@@ -132,6 +132,7 @@ def test_a_hostile_checkpoint_does_not_run(music, tmp_path, monkeypatch):
     assert not (tmp_path / "hostile-code-ran").exists()
 
 
+@pytest.mark.slow
 def test_a_flip_of_any_byte_of_a_checkpoint_is_noticed(tmp_path):
     module, path = SemiSupConModule(ContrastiveModel(MelCNN(n_mels=24, channels=2))), tmp_path / "last.ckpt"
     lists = {"optimizer_states": [], "lr_schedulers": []}

@@ -45,7 +45,7 @@ def names(labels: object) -> list[str]:
 @pytest.mark.parametrize("config", SINGLE, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_config_is_one_of_pretrain_and_its_data_is_known(config):
     found = options_in(config)
-    assert_data_exists(found.tracks, found.variant, [*found.label_columns, *names(found.monitor)])
+    assert_data_exists(found.tracks, found.variant, [*found.label_columns, *names(found.validation.labels)])
     for source in found.sources.values():
         assert_data_exists(source.tracks, source.variant, [])
     if config.parent == CONFIGS:  # the paper's

@@ -20,8 +20,18 @@ from training_runs import SMALL, history, losses, make_tones, pretrain_on
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, JoinedDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.validation import MEASURES
 from ssc_toolkit.samplers import SampledIndex
-from ssc_toolkit.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.training import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrainerOptions,
+    ValidationOptions,
+)
+from ssc_toolkit.training.dataset_factory import make_view_sampler
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,14 @@ def test_two_columns_make_more_positives(music, plain, tmp_path):
         {"trainer": TrainerOptions(accumulate=2)},
         {"trainer": TrainerOptions(chunk_size=4)},
         {"memory": 24},
+        {"loss": LossOptions(denominator="negatives")},
+        {"loss": LossOptions(beta=1.0)},
+        {"loss": LossOptions(tau_plus=0.1)},
+        {"loss": LossOptions(sigma=0.5)},
+        {"projector": ProjectorOptions(depth=0)},
+        {"projector": ProjectorOptions(depth=3, hidden_dim=32, output_dim=16, bias=True, norm="batch")},
+        {"segments": SegmentOptions(sampler="same")},
+        {"segments": SegmentOptions(sampler="random", min_gap_seconds=0.0, max_gap_seconds=0.2)},
         {"optimizer": OptimizerOptions(name="AdamW", weight_decay=0.1, schedule="constant", warmup=0.0)},
     ],
     ids=lambda options: str(next(iter(options.values()))),
@@ -85,6 +103,32 @@ def test_an_option_changes_the_numbers_and_trains(music, plain, tmp_path, option
     found = run(music, tmp_path, **options, steps=4)
     assert found[1:] != losses(plain)[1:4]
     assert (tmp_path / "encoder").is_dir()
+
+
+@pytest.mark.slow
+def test_label_weight_scales_the_pull_of_equal_labels(music, tmp_path):
+    names = {"none": LossOptions(label_weight=0), "some": LossOptions(label_weight=0.2), "all": LossOptions()}
+    found = {
+        name: run(music, tmp_path / name, labels="note", labeled_fraction=1.0, loss=loss)
+        for name, loss in names.items()
+    }
+    # The target still has the label pairs, but their weight is 0: the loss is that of the views alone.
+    unlabeled = run(
+        music, tmp_path / "unlabeled", labels="note", labeled_fraction=1.0, loss=LossOptions(label_weight=1e-9)
+    )
+    assert found["none"] == pytest.approx(unlabeled, rel=1e-5)
+    assert found["none"][0] != found["some"][0] != found["all"][0]
+
+
+def test_segments_are_placed_as_the_options_say():
+    def starts(**segments):
+        sampler = make_view_sampler(SegmentOptions(**segments), 16000)
+        return sampler(torch.full((50,), 320000), 8000, 2, torch.Generator().manual_seed(0))
+
+    assert (starts(sampler="same").diff() == 0).all()
+    assert (starts().diff() == 8000).all()
+    gaps = starts(sampler="random", min_gap_seconds=1, max_gap_seconds=2).diff().abs() - 8000
+    assert 16000 <= gaps.min() < gaps.max() <= 32000
 
 
 @pytest.mark.slow
@@ -134,10 +178,16 @@ def test_joined_datasets_are_read_in_order_and_in_parts(music):
 
 @pytest.mark.slow
 def test_numbers_and_pictures_reach_tensorboard_and_the_folder(music, tmp_path):
-    run(music, tmp_path, logs=LogOptions(every=2, measure_every=4, pictures_every=4), labels=("note", "tags"))
+    run(
+        music,
+        tmp_path,
+        logs=LogOptions(every=2, pictures_every=4),
+        labels=("note", "tags"),
+        validation=ValidationOptions(every=4),
+    )
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     logged = {"loss", "learning_rate", "alignment", "uniformity", "positives_per_anchor", "clips_per_second"}
-    assert logged | {"neighbor_agreement"} <= set(events.Tags()["scalars"])
+    assert logged | {"effective_rank", *MEASURES} <= set(events.Tags()["scalars"])
     by_step = {event.step: event.value for event in events.Scalars("loss")}
     assert by_step == pytest.approx({step: losses(tmp_path)[step - 1] for step in (2, 4, 6, 8)})
     assert [event.step for event in events.Images("matrices")] == [4, 8]
@@ -191,6 +241,19 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"trainer": TrainerOptions(accumulate=0)}, "trainer.accumulate: expected an integer of at least 1"),
         ({"trainer": TrainerOptions(precision="8")}, "trainer.precision: expected one of 32, bf16, fp16"),
         ({"trainer": TrainerOptions(chunk_size=0)}, "trainer.chunk_size: expected an integer of at least 1"),
+        ({"loss": LossOptions(label_weight=-1)}, "loss.label_weight: expected a number of at least 0"),
+        ({"labels": None, "loss": LossOptions(label_weight=0.2)}, "loss.label_weight: expected labels as well"),
+        ({"loss": LossOptions(tau_plus=1)}, "loss.tau_plus: expected a fraction below 1"),
+        ({"loss": LossOptions(sigma=0)}, "loss.sigma: expected a positive number"),
+        ({"loss": LossOptions(denominator="some")}, "loss.denominator: expected one of all, negatives"),
+        ({"projector": ProjectorOptions(depth=-1)}, "projector.depth: expected an integer of at least 0"),
+        ({"projector": ProjectorOptions(depth=1, norm="batch")}, "projector.norm: expected none, because"),
+        ({"projector": ProjectorOptions(depth=0, output_dim=64)}, "projector.output_dim: expected 128, because"),
+        ({"segments": SegmentOptions(min_gap_seconds=1)}, "segments.min_gap_seconds: expected segments.sampler=random"),
+        (
+            {"segments": SegmentOptions(sampler="random", min_gap_seconds=2, max_gap_seconds=1)},
+            "segments.max_gap_seconds: expected a number of at least 2",
+        ),
         ({"optimizer": OptimizerOptions(name="Sgd")}, "optimizer.name: expected one of Adam, AdamW"),
         ({"optimizer": OptimizerOptions(warmup=2)}, "optimizer.warmup: expected a fraction"),
         ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected a number of at least 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -50,12 +51,20 @@ def test_gradient_caching_changes_no_weight(music):
 
 @pytest.mark.slow
 def test_the_command_starts_its_own_processes(music, tmp_path):
-    options = {**SMALL, "steps": 3, "labels": "note,range", "trainer.accelerator": "cpu", "trainer.devices": 2}
+    options = {**SMALL, "steps": 30, "labels": "note,range", "trainer.accelerator": "cpu", "trainer.devices": 2}
+    options |= {"validation.every": 1, "validation.monitor": "val_neighbor_agreement", "validation.patience": 1}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--tracks={music / 'my.csv'}", f"--out={tmp_path}"]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert result.returncode == 0, result.stderr
-    assert [row["step"] for row in history(tmp_path)] == ["1", "2", "3"]
+    rows = history(tmp_path)
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, len(rows) + 1)]
+    agreements = [float(row["val_neighbor_agreement"]) for row in rows]
+    assert max(agreements[:-1]) >= agreements[-1]  # both processes stop after the first value that is not better
+    assert 2 <= len(rows) <= 8  # six tracks have seven values
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best"]["step"] == len(rows) - 1
+    assert "val_neighbor_agreement has not improved for 1 validations" in result.stderr
     assert result.stderr.count("encoder saved in") == 1
     assert load_encoder(tmp_path / "encoder").embedding_dim == 256
 

@@ -13,7 +13,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from training_runs import SMALL, begin, command, history, pretrain_on, run, wait_until, workers_of_this_process
+from training_runs import (
+    SMALL,
+    assert_same_checkpoint,
+    begin,
+    command,
+    history,
+    pretrain_on,
+    run,
+    wait_until,
+    workers_of_this_process,
+)
 
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import load_encoder
@@ -22,14 +32,16 @@ from ssc_toolkit.training import SemiSupConDataModule, StopOnSignal
 from ssc_toolkit.training.fit import _explain_errors
 
 QUEUE = ("--memory=30", "--trainer.accumulate=2")
-"""So that a queue of earlier batches, and steps of several batches, are there to be resumed."""
+VALIDATED = ("--validation.every=3", "--validation.monitor=val_neighbor_agreement", "--validation.patience=50")
+STATE = (*QUEUE, *VALIDATED)
+"""So that there is state to resume: a queue, steps of several batches, the best value and when it was measured."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(music, tmp_path_factory) -> Path:
     """A run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(*command(music, folder, *QUEUE))
+    run(*command(music, folder, *STATE))
     return folder
 
 
@@ -37,6 +49,9 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert history(first) == history(second)
     one, two = (load_encoder(folder / "encoder").state_dict() for folder in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    for name in ("best.ckpt", "last.ckpt"):
+        assert_same_checkpoint(first / name, second / name)
+    assert (first / "summary.json").read_text() == (second / "summary.json").read_text()
 
 
 @pytest.mark.slow
@@ -48,14 +63,14 @@ def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, 
     )
     done = 0
     for moment in moments:
-        process = begin(*command(music, tmp_path, *QUEUE), stderr=subprocess.DEVNULL)
+        process = begin(*command(music, tmp_path, *STATE), stderr=subprocess.DEVNULL)
         wait_until(moment, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "encoder").exists()
         before, done = done, torch.load(checkpoint, weights_only=True)["global_step"]
         assert before <= done < 20
-    run(*command(music, tmp_path, *QUEUE))
+    run(*command(music, tmp_path, *STATE))
     assert_same_run(tmp_path, undisturbed)
     assert not list(tmp_path.glob(".*.tmp"))
     assert len(json.loads((tmp_path / "provenance.json").read_text())["starts"]) == 3
@@ -66,9 +81,10 @@ def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, 
     ("number", "name", "status"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)]
 )
 def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number, name, status):
-    arguments = command(music, tmp_path, *QUEUE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
+    arguments = command(music, tmp_path, *STATE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
     process = begin(*arguments)
     wait_until((tmp_path / "pictures").exists, process)
+    assert (tmp_path / "history.csv").exists()  # written from the first step
     os.killpg(process.pid, number)  # to the workers too, as schedulers and terminals do
     _, errors = process.communicate(timeout=120)
     assert process.returncode == status, errors

@@ -19,31 +19,36 @@ pytestmark = pytest.mark.slow
 ROOT = str(Path(ssc_toolkit.__file__).parent.parent)
 
 
-def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
-    here = tmp_path / "here"
-    here.mkdir()
-    for module in ("yaml", "torch", "numpy", "sitecustomize", "pytorch_lightning", "random"):
-        (here / f"{module}.py").write_text(
-            f"open({str(tmp_path / 'ran')!r}, 'a').write({module!r})\nraise SystemExit(9)\n"
-        )
-    study = {"runs": {"a": {"tracks": str(music / "my.csv"), **SMALL, "steps": 1}}}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    arguments = [f"--file={tmp_path / 'study.yaml'}", f"--out={tmp_path / 'out'}"]
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "ssc_toolkit.cli", "sweep", *arguments],
-        cwd=here,
+def make_hostile(folder: Path, *modules: str) -> None:
+    """Write modules of the user that note in a file `ran` that they were run."""
+    for module in modules:
+        code = f"open({str(folder / 'ran')!r}, 'a').write(__name__)\nraise SystemExit(9)\n"
+        (folder / f"{module}.py").write_text(code)
+
+
+def started_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The result of Python with these arguments, started in a folder."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,
         env={**ONE_THREAD, "PYTHONPATH": ROOT},
     )
+
+
+def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    make_hostile(here, "yaml", "torch", "numpy", "sitecustomize", "pytorch_lightning", "random")
+    study = {"runs": {"a": {"tracks": str(music / "my.csv"), **SMALL, "steps": 1}}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    arguments = [f"--file={tmp_path / 'study.yaml'}", f"--out={tmp_path / 'out'}"]
+    done = started_in(here, "-P", "-m", "ssc_toolkit.cli", "sweep", *arguments)
     assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "ran").exists()
-
-
-def make_hostile(folder: Path, *modules: str) -> None:
-    for module in modules:
-        (folder / f"{module}.py").write_text("open('ran', 'a').write(__name__)\nraise SystemExit(9)\n")
+    assert not (here / "ran").exists()
 
 
 def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
@@ -55,15 +60,8 @@ def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
     script += f"    sys.exit(main(['pretrain', {f'--tracks={music}'!r}, '--out=run', *{options}]))"
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "ssc-toolkit").write_text(script)
-    for started in ([sys.executable, "elsewhere/ssc-toolkit"], [sys.executable, "-P", "-c", script]):
-        done = subprocess.run(
-            started,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**ONE_THREAD, "PYTHONPATH": ROOT},
-        )
+    for started in (["elsewhere/ssc-toolkit"], ["-P", "-c", script]):
+        done = started_in(tmp_path, *started)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "run" / "encoder").is_dir()
         assert not (tmp_path / "ran").exists()
@@ -74,14 +72,6 @@ def test_corpus_workers_run_nothing_of_the_working_folder(tmp_path):
     make_hostile(tmp_path, "numpy", "joblib", "pickle")
     work = "print(run_in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
     code = f"from ssc_toolkit.data.corpus.build import run_in_parallel; {work}"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**ONE_THREAD, "PYTHONPATH": ROOT},
-    )
+    done = started_in(tmp_path, "-P", "-c", code)
     assert done.stdout.strip() == "[1, 2]", done.stderr
     assert not (tmp_path / "ran").exists()

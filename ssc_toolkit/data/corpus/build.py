@@ -14,21 +14,17 @@ import soundfile
 
 from ssc_toolkit.caches import find_cache_root, limit_corpora
 from ssc_toolkit.csv_files import format_csv
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
     CHECKSUMS,
     atomic_path,
     clear_leftovers,
-    lock_folder,
-    make_writable_folder,
     verify_listed,
-    write_checked_json,
     write_checksums,
     write_text,
 )
 from ssc_toolkit.hashing import short_hash
-from ssc_toolkit.options.corpus import CORPUS_NOTE, MIN_CLIPS
-from ssc_toolkit.options.run_settings import check_note
+from ssc_toolkit.options.corpus import CORPUS_NOTE
+from ssc_toolkit.options.output_folder import claim_folder
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
@@ -46,7 +42,7 @@ def hash_content(content: Any) -> str:
 
 
 @contextmanager
-def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
+def claim_corpus_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
     """Create and lock the folder of a corpus, as a context manager.
 
     If another process renders the same corpus, the function waits for this process. On exit, the least recently used
@@ -65,14 +61,8 @@ def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterato
     is_cached = folder is None
     if folder is None:
         folder = find_cache_root() / f"{settings['kind']}-{settings['clips']}-{hash_content(settings)}"
-    folder = make_writable_folder(user_path(folder, "folder"), "folder")
-    file = folder / CORPUS_NOTE
-    check_note(file, settings, "folder", "corpus")
-    with lock_folder(folder, "folder", wait=True):
-        check_note(file, settings, "folder", "corpus")
-        clear_leftovers(folder)
-        if not file.exists():
-            write_checked_json(file, settings)
+    note = user_path(folder, "folder") / CORPUS_NOTE
+    with claim_folder(note, settings, "folder", "corpus", wait=True) as folder:
         (folder / "audio").mkdir(exist_ok=True)
         clear_leftovers(folder / "audio")
         yield folder, _is_whole(folder)
@@ -104,12 +94,6 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
     write_text(folder / CORPUS_TABLE, format_csv(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
     return folder
-
-
-def check_clips(clips: int) -> None:
-    """Raise InputError if the number of clips of a corpus is below the minimum."""
-    if clips < MIN_CLIPS:
-        raise InputError(f"clips: expected at least {MIN_CLIPS}, got {clips}")
 
 
 def clip_path(number: int) -> str:

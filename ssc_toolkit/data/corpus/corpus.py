@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import resample
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
-    check_clips,
-    claim_folder,
+    claim_corpus_folder,
     clip_path,
     finish_folder,
     run_in_parallel,
@@ -23,7 +23,7 @@ from ssc_toolkit.data.corpus.build import (
 from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.data.key_names import KEYS, MODES, TONICS
-from ssc_toolkit.options.corpus import corpus_settings
+from ssc_toolkit.options.corpus import MIN_CLIPS, corpus_settings
 
 CORPUS_CLIP_SECONDS = 6.0
 SPLIT_FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
@@ -104,9 +104,9 @@ def build_corpus(
         InputError: if `clips` is too small, if a package of the extra `corpus` is not installed, or if the folder
             cannot be written or contains other files.
     """
-    check_clips(clips)
+    check_integer("clips", clips, MIN_CLIPS)
     settings = corpus_settings("scores", clips, seed)
-    with claim_folder(folder, settings) as (folder, is_whole):
+    with claim_corpus_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder
         plan = plan_clips(load_pieces(max(2 * clips, _MIN_PIECES), workers, progress), clips, seed)

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import resample
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
-    check_clips,
-    claim_folder,
+    claim_corpus_folder,
     clip_path,
     finish_folder,
     run_in_parallel,
@@ -20,7 +20,7 @@ from ssc_toolkit.data.corpus.build import (
 from ssc_toolkit.data.corpus.corpus import SPLIT_FRACTIONS
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, FAMILY_OF, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.corpus import corpus_settings
+from ssc_toolkit.options.corpus import MIN_CLIPS, corpus_settings
 
 NOTE_SECONDS = 4.0
 HELD_SECONDS = 3.0
@@ -55,10 +55,10 @@ def build_notes(
         InputError: if `clips` is too small or too large, if a package of the extra `corpus` is not installed, or if the
             folder cannot be written or contains other files.
     """
-    check_clips(clips)
+    check_integer("clips", clips, MIN_CLIPS)
     settings = corpus_settings("notes", clips, seed)
     notes = plan_notes(clips, seed)
-    with claim_folder(folder, settings) as (folder, is_whole):
+    with claim_corpus_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder
         tasks = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ssc_toolkit.checks import check_choice
 from ssc_toolkit.data.recipes.assemble import assemble
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask
-from ssc_toolkit.data.recipes.disk import describe_needs
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, describe_needs
 from ssc_toolkit.data.recipes.emomusic import EmoMusic
 from ssc_toolkit.data.recipes.fma import FMA
 from ssc_toolkit.data.recipes.giantsteps import GiantSteps
@@ -104,10 +104,9 @@ def describe_dataset(name: str) -> str:
         )
         lines.append(f"  {variant}: {counts}; {labels}; {', '.join(task.metrics)}")
     needs = dict.fromkeys(need for variant in recipe.variants for need in recipe.needs(variant))
-    return "\n".join([*lines, describe_needs(tuple(needs)).replace("It must", "Its root folder must")])
+    return "\n".join([*lines, describe_needs(needs).replace("It must", "Its root folder must")])
 
 
 def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise InputError(f"dataset: expected one of {', '.join(RECIPES)}, got {name!r}")
+    check_choice("dataset", name, RECIPES)
     return RECIPES[name]

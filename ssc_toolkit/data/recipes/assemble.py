@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe, RecipeTask
-from ssc_toolkit.data.recipes.disk import AudioFolder, describe_needs
+from ssc_toolkit.data.recipes.audio_folder import AudioFolder
+from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe, RecipeTask, describe_needs
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import lines_hash

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssc_toolkit.data.cells import SEPARATOR, Kind
+from ssc_toolkit.errors import InputError
 
 SPLITS = ("train", "valid", "test")
 
@@ -107,6 +108,35 @@ class Recipe(ABC):
         Raises:
             InputError: if a file is missing or malformed.
         """
+
+    def find(self, root: Path, variant: str, path: str) -> Path:
+        """Return the path of a file or folder that a variant of the dataset requires.
+
+        Args:
+            root: folder of the dataset.
+            variant: name of the variant.
+            path: the attribute `path` of one of the files in `needs(variant)`.
+
+        Raises:
+            InputError: if the file does not exist. The message lists all files that the recipe needs.
+        """
+        found = self.find_optional(root, variant, path)
+        if found is None:
+            raise InputError(f"{self.name}: there is no {path} below {root}. {describe_needs(self.needs(variant))}")
+        return found
+
+    def find_optional(self, root: Path, variant: str, path: str) -> Path | None:
+        """Return the result of `find`, or None if the file does not exist."""
+        needed = next(need for need in self.needs(variant) if need.path == path)
+        places = (root / place for place in (needed.path, *needed.elsewhere))
+        return next((place for place in places if place.exists()), None)
+
+
+def describe_needs(needs: Iterable[NeededFile]) -> str:
+    """Return a text that lists the files that the folder of a dataset must contain, one per line."""
+    listed = list(needs)
+    width = max(len(need.path) for need in listed)
+    return "It must contain\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in listed)
 
 
 @cache

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_columns
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket
-from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_rows
+from ssc_toolkit.errors import make_malformed_error
 
 _HOST = "from https://cvml.unige.ch/databases/emoMusic"
 _SONGS, _RATINGS = "annotations/songs_info.csv", "annotations/static_annotations.csv"
@@ -44,10 +45,10 @@ class EmoMusic(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        songs, ratings = find_needed_path(self, root, variant, _SONGS), find_needed_path(self, root, variant, _RATINGS)
+        songs, ratings = self.find(root, variant, _SONGS), self.find(root, variant, _RATINGS)
         known = _ratings(ratings)
         rows = []
-        for line, cells in read_rows(songs, ",", ("song_id", "Artist", _PART)):
+        for line, cells in read_columns(songs, ",", ("song_id", "Artist", _PART)):
             if cells[_PART] not in ("development", "evaluation"):
                 raise make_malformed_error(
                     songs, line, f"'development' or 'evaluation' in column {_PART!r}", cells[_PART]
@@ -61,7 +62,7 @@ class EmoMusic(Recipe):
 
 def _ratings(path: Path) -> dict[str, tuple[float, float]]:
     ratings = {}
-    for line, cells in read_rows(path, ",", ("song_id", "mean_arousal", "mean_valence")):
+    for line, cells in read_columns(path, ",", ("song_id", "mean_arousal", "mean_valence")):
         try:
             ratings[cells["song_id"]] = float(cells["mean_arousal"]), float(cells["mean_valence"])
         except ValueError:

@@ -7,14 +7,15 @@ or are reported as distorted are left out. The wiki and the issues of the FMA pr
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import split_rows
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.errors import InputError, make_malformed_error
 
 _HOST = "https://os.unil.cloud.switch.ch/fma"
 _TRACKS = "fma_metadata/tracks.csv"
@@ -79,7 +80,7 @@ class FMA(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        path = find_needed_path(self, root, variant, _TRACKS)
+        path = self.find(root, variant, _TRACKS)
         table = _read(path)
         sizes = _SIZES[: _SIZES.index(variant) + 1]
         _check(path, table, "part", set(_PARTS))
@@ -131,11 +132,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _first_rows(path: Path, number: int) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
         try:
-            return [next(reader, []) for _ in range(number)]
+            rows = [cells for _, cells in itertools.islice(split_rows(file), number)]
         except (UnicodeDecodeError, csv.Error) as error:
             raise make_malformed_error(path, 1, "a CSV file in UTF-8", str(error)) from error
+    return rows + [[]] * (number - len(rows))
 
 
 def _check(path: Path, table: pd.DataFrame, column: str, known: set[str]) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_columns, read_text
 from ssc_toolkit.data.key_names import KEYS, MODES, key_number
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket
-from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_rows, read_text
+from ssc_toolkit.errors import make_malformed_error
 
 _TEST, _TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
 _HOST = "from https://github.com/GiantSteps/"
@@ -60,14 +61,11 @@ class GiantSteps(Recipe):
         return pd.DataFrame(rows, columns=["track_id", "split", "group", "key", "audio"])
 
     def _train(self, root: Path, variant: str) -> list[dict[str, object]]:
-        annotations, metadata = (
-            find_needed_path(self, root, variant, _ANNOTATIONS),
-            find_needed_path(self, root, variant, _ARTISTS),
-        )
-        artists = {cells["ID"]: cells["ARTIST"] for _, cells in read_rows(metadata, "\t", ("ID", "ARTIST"))}
+        annotations, metadata = self.find(root, variant, _ANNOTATIONS), self.find(root, variant, _ARTISTS)
+        artists = {cells["ID"]: cells["ARTIST"] for _, cells in read_columns(metadata, "\t", ("ID", "ARTIST"))}
         valid = _valid_artists(list(artists.values()))
         rows = []
-        for line, cells in read_rows(annotations, "\t", ("ID", "MANUAL KEY", "C")):
+        for line, cells in read_columns(annotations, "\t", ("ID", "MANUAL KEY", "C")):
             track_id, key = cells["ID"], cells["MANUAL KEY"]
             if cells["C"] not in ("0", "1", "2"):
                 raise make_malformed_error(annotations, line, "a confidence of 0, 1 or 2 in column 'C'", cells["C"])
@@ -81,7 +79,7 @@ class GiantSteps(Recipe):
         return rows
 
     def _test(self, root: Path, variant: str) -> list[dict[str, object]]:
-        folder = find_needed_path(self, root, variant, _KEYS)
+        folder = self.find(root, variant, _KEYS)
         rows = []
         for path in sorted(folder.glob("*.LOFI.key")):
             track_id = path.name.partition(".")[0]

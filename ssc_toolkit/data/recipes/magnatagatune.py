@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_columns
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, join_labels, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path, find_optional_path, make_malformed_error, read_rows
+from ssc_toolkit.errors import make_malformed_error
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +59,10 @@ class MagnaTagATune(Recipe):
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
         tags, version = variant.split("-")
         names, frequent = read_shipped_list(f"magnatagatune_{tags}"), read_shipped_list("magnatagatune_top50")
-        annotations = find_needed_path(self, root, variant, _ANNOTATIONS)
+        annotations = self.find(root, variant, _ANNOTATIONS)
         every = read_shipped_list("magnatagatune_all")
         rows, broken = [], []
-        for line, cells in read_rows(annotations, "\t", ("clip_id", *every, "mp3_path")):
+        for line, cells in read_columns(annotations, "\t", ("clip_id", *every, "mp3_path")):
             _check(annotations, line, cells, every)
             if version == "clean" and not any(cells[tag] == "1" for tag in frequent):
                 continue
@@ -72,10 +73,10 @@ class MagnaTagATune(Recipe):
         if broken:
             logger.info("%s: left out %d clips that cannot be decoded: %s", variant, len(broken), ", ".join(broken))
         tracks = pd.DataFrame(rows, columns=["track_id", "split", "tags", "audio"])
-        clip_info = find_optional_path(self, root, variant, _CLIP_INFO)
+        clip_info = self.find_optional(root, variant, _CLIP_INFO)
         if clip_info is not None:
             artists = {
-                cells["clip_id"]: cells["artist"] for _, cells in read_rows(clip_info, "\t", ("clip_id", "artist"))
+                cells["clip_id"]: cells["artist"] for _, cells in read_columns(clip_info, "\t", ("clip_id", "artist"))
             }
             tracks["group"] = tracks["track_id"].map(artists)
         return tracks

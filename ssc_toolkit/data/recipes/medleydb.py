@@ -14,8 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_text
+from ssc_toolkit.data.recipes.audio_folder import AudioFolder
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket, read_shipped_list
-from ssc_toolkit.data.recipes.disk import AudioFolder, find_needed_path, make_malformed_error, read_text
+from ssc_toolkit.errors import make_malformed_error
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class MedleyDB(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        folder = find_needed_path(self, root, variant, _METADATA)
+        folder = self.find(root, variant, _METADATA)
         paths = sorted(folder.glob(f"*{_SUFFIX}"))
         if not paths:
             raise make_malformed_error(folder, None, f"files named <song>{_SUFFIX}", "none")

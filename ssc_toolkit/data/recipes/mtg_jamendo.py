@@ -6,13 +6,15 @@ files, each tag of a track has its own column, so rows differ in length.
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_text, split_rows
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, join_labels, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_text
+from ssc_toolkit.errors import make_malformed_error
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class MTGJamendo(Recipe):
         rows: list[dict[str, object]] = []
         unknown: set[str] = set()
         for part, split in _PARTS.items():
-            path = find_needed_path(self, root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
+            path = self.find(root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
             for cells in _read(path):
                 tags = {tag.strip() for tag in cells[5:] if tag.strip()}
                 unknown |= tags - names
@@ -85,17 +87,15 @@ class MTGJamendo(Recipe):
 
 
 def _read(path: Path) -> list[list[str]]:
-    lines = read_text(path).split("\n")
-    header = lines[0].rstrip("\r").split("\t")
+    lines = split_rows(io.StringIO(read_text(path)), "\t", quoted=False)
+    _, header = next(lines, (1, []))
     if header[: len(_HEADER)] != _HEADER:
         raise make_malformed_error(path, 1, "the header " + " ".join(_HEADER), " ".join(header))
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        cells = line.rstrip("\r").split("\t")
+    for line, cells in lines:
         if len(cells) < len(_HEADER) or not cells[3].endswith(".mp3"):
-            raise make_malformed_error(path, number, "six or more cells, the fourth a path of an .mp3 file", line[:80])
+            expected = "six or more cells, the fourth a path of an .mp3 file"
+            raise make_malformed_error(path, line, expected, "\t".join(cells)[:80])
         rows.append(cells)
     return rows
 

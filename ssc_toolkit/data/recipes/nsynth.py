@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_text
 from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_text
+from ssc_toolkit.errors import make_malformed_error
 
 _HOST = "https://magenta.tensorflow.org/datasets/nsynth"
 _FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
@@ -49,7 +50,7 @@ class NSynth(Recipe):
         names = set(self.task(variant).labels[variant].names)
         rows = []
         for split in SPLITS:
-            path = find_needed_path(self, root, variant, f"nsynth-{split}/examples.json")
+            path = self.find(root, variant, f"nsynth-{split}/examples.json")
             for note, fields in _notes(path).items():
                 label = str(_field(path, note, fields, _FIELDS[variant]))
                 if label not in names:

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class VocalSet(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        folder = find_needed_path(self, root, variant, _BY_SINGER)
+        folder = self.find(root, variant, _BY_SINGER)
         names = read_shipped_list(f"vocalset_techniques{'10' if variant == 'technique10' else '17'}")
         rows, odd = [], []
         for path in _audio_files(folder):

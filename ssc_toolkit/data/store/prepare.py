@@ -54,7 +54,7 @@ def prepare_store(
     min_seconds: float = 0.0,
     max_unusable: float = 0.1,
     strict: bool = False,
-    workers: int | None = None,
+    threads: int | None = None,
     shard_megabytes: int = 256,
     progress: bool = True,
 ) -> None:
@@ -80,7 +80,7 @@ def prepare_store(
         min_seconds: minimum duration in seconds. Shorter tracks are left out.
         max_unusable: maximum fraction of the files that may be left out.
         strict: whether the first file that cannot be used is an error.
-        workers: number of decoding threads. By default, one thread for each CPU core.
+        threads: number of decoding threads. By default, one thread for each CPU core.
         shard_megabytes: maximum size of a shard in MiB. A longer track has its own shard.
         progress: whether to show a progress bar.
 
@@ -92,7 +92,7 @@ def prepare_store(
     if not len(tracks):
         raise InputError("tracks: expected at least one track, got none")
     _check_settings(folder, sample_rate, channel, min_seconds, max_unusable, shard_megabytes)
-    workers = workers or os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     place = make_writable_folder(user_path(folder, "out"), "out")
     with lock_folder(place, "out"):
         earlier = _open_folder(place, sample_rate, channel)
@@ -115,7 +115,7 @@ def prepare_store(
         new_shards = partial(
             ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation, channel=channel
         )
-        problems = _decode(missing, place, new_shards, workers, enough, progress)
+        problems = _decode(missing, place, new_shards, threads, enough, progress)
         shards = read_shards(place, shards)
         stored = stored_versions(shards, earlier, served_before)
         found = {
@@ -184,7 +184,7 @@ def _decode(
     paths: list[str],
     folder: Path,
     new_shards: Callable[..., ShardWriter],
-    workers: int,
+    threads: int,
     enough: Callable[[dict[str, str]], bool],
     progress: bool,
 ) -> dict[str, str]:
@@ -194,7 +194,7 @@ def _decode(
         paths: paths of the audio files.
         folder: folder of the store.
         new_shards: function that returns a `ShardWriter` for each thread.
-        workers: number of threads.
+        threads: number of threads.
         enough: function that takes the dictionary of failures so far. If it returns True, decoding stops.
         progress: whether to show a progress bar.
 
@@ -225,10 +225,10 @@ def _decode(
     try:
         with (
             progress_bar(total=len(paths), desc="decoding", unit="track", disable=not progress or not paths) as bar,
-            ThreadPoolExecutor(workers) as pool,
+            ThreadPoolExecutor(threads) as pool,
         ):
             try:
-                for done in as_completed([pool.submit(work) for _ in range(min(workers, len(paths)))]):
+                for done in as_completed([pool.submit(work) for _ in range(min(threads, len(paths)))]):
                     done.result()
             finally:
                 stop.set()  # makes each worker close its shard, also after an error

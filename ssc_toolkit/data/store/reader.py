@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.data.store.layout import (
     FULL_SCALE,
     MAX_DESCRIPTION_BYTES,
@@ -116,7 +117,7 @@ class AudioStore(StoredTracks):
 
     def read(
         self,
-        rows: Sequence[int] | Tensor,
+        rows: Sequence[int] | Tensor | np.ndarray,
         starts: Sequence[int] | Tensor,
         length: int,
         dtype: torch.dtype = torch.float32,
@@ -139,11 +140,11 @@ class AudioStore(StoredTracks):
                 different lengths, or if the dtype is neither float32 nor int16.
             InputError: if a shard is damaged or cannot be copied.
         """
-        row, start = _whole("rows", rows), _whole("starts", starts)
+        row, start, length = _whole("rows", rows), _whole("starts", starts), check_integer("length", length)
         if row.shape != start.shape or row.ndim != 1:
             raise ValueError(f"rows, starts: expected two vectors of equal length, got {row.shape} and {start.shape}")
-        if length < 1 or (start < 0).any():
-            raise ValueError(f"starts, length: expected at least 0 and 1, got {start.min(initial=0)} and {length}")
+        if (start < 0).any():
+            raise ValueError(f"starts: expected at least 0, got {start.min()}")
         if ((row < 0) | (row >= len(self))).any():
             raise IndexError(f"rows: expected 0 to {len(self) - 1}, got {row.min()} to {row.max()}")
         counts = np.clip(self._lengths[row] - start, 0, length).tolist()
@@ -161,7 +162,8 @@ class AudioStore(StoredTracks):
 
     def __getitem__(self, row: int) -> Tensor:
         """Return all samples of a track, (samples,) float32."""
-        return self.read([row], [0], max(1, int(self._lengths[row])))[0]
+        rows = _whole("row", [row])
+        return self.read(rows, [0], max(1, int(self._lengths[rows[0]])))[0]
 
     def part(self, rank: int, world_size: int) -> Tensor:
         """Return the row numbers that one of several processes should read.
@@ -319,10 +321,12 @@ def _max_open() -> int:
     return _MAX_OPEN if soft < 0 else max(8, min(_MAX_OPEN, soft // 8))
 
 
-def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:
+def _whole(name: str, numbers: Sequence[int] | Tensor | np.ndarray) -> np.ndarray:
     found = np.asarray(numbers)
     if found.size and not np.issubdtype(found.dtype, np.integer):
         raise ValueError(f"{name}: expected integers, got {found.dtype}")
+    if found.size and found.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected at most {np.iinfo(np.int64).max}, got {found.max()}")
     return found.astype(np.int64)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.hashing import text_hash
 
-EMBEDDING_SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
 """Name under which files contain metadata as JSON, an array in .npz files and a schema key in .parquet files."""
 _OLD_CHECKSUM = b"ssc_toolkit_checksum"

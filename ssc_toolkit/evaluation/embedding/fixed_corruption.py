@@ -16,7 +16,7 @@ from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
-from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.hashing import integer_hash, new_digest
 from ssc_toolkit.seeds import make_generator
 
 _FORMAT = 2  # 1: the same seed gave other draws, which depended on the rows of the table
@@ -66,8 +66,7 @@ class FixedCorruption:
         """
         tracks = as_track_table(tracks)
         names = tuple(track_names(tracks))
-        places = [int.from_bytes(new_digest(name.encode(), size=8).digest(), "little") >> 1 for name in names]
-        drawn = transform.draw(len(names), make_generator(seed, "corruption"), places=places)
+        drawn = transform.draw(len(names), make_generator(seed, "corruption"), places=list(map(integer_hash, names)))
         return cls(transform, sample_rate, names, drawn)
 
     @classmethod

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit import __version__
+from ssc_toolkit.checks import check_positive
 from ssc_toolkit.encoders import Encoder, EncoderAdapter, Readout, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.readout import apply_readout
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.options.run_settings import CHECKPOINT, SETTINGS
 from ssc_toolkit.paths import local_path
 
-SETTINGS = "settings.json"
-"""Name of the file with settings that `pretrain` writes next to the folder of the encoder."""
-_FILES_OF_A_RUN = ("last.ckpt", "history.csv")
+_FILES_OF_A_RUN = (CHECKPOINT, "history.csv")
 """Names of files by which an output folder of `pretrain` is recognized."""
 FUSED_TOLERANCE = 1e-4
 """Maximum distance between embeddings of a fused and the original encoder, as a fraction of their norm."""
@@ -98,8 +98,7 @@ def as_model(
         >>> model(torch.randn(4, 1, 8000)).shape
         torch.Size([4, 100])
     """
-    if sample_rate <= 0:
-        raise InputError(f"sample_rate: expected a positive number of hertz, got {sample_rate}")
+    check_positive("sample_rate", sample_rate, "hertz")
     return WrappedModel(function, sample_rate, window_seconds, identity)
 
 
@@ -143,9 +142,7 @@ def choose_window_seconds(model: WaveformModel, window_seconds: float | None = N
     """
     own = getattr(model, "window_seconds", None)
     seconds = window_seconds if window_seconds is not None else DEFAULT_WINDOW_SECONDS if own is None else own
-    if not 0 < seconds < np.inf:
-        raise InputError(f"window_seconds: expected a positive number of seconds, got {seconds}")
-    return float(seconds)
+    return check_positive("window_seconds", seconds, "seconds")
 
 
 def hash_model(model: WaveformModel) -> str:

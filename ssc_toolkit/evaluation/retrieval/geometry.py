@@ -10,6 +10,9 @@ from ssc_toolkit.checks import check_embeddings
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_rows
 
+_ROWS = 4096
+"""Number of embeddings that are converted to float64 at once."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -77,16 +80,32 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
         robin_hood=float(np.abs(deviation).sum() / (2 * k * (count - 1))),
         anti_hubs=float((occurrence == 0).mean()),
         mean_cosine=(float(total @ total) - lengths) / (count * (count - 1)),
-        effective_rank=_effective_rank(embeddings),
+        effective_rank=effective_rank(embeddings - embeddings.mean(axis=0)),
         k=k,
     )
 
 
-def _effective_rank(embeddings: np.ndarray) -> float:
-    centered = embeddings - embeddings.mean(axis=0)
-    squares = np.linalg.eigvalsh((centered.T @ centered).astype(np.float64)).clip(min=0)
-    singular = np.sqrt(squares)
+def effective_rank(embeddings: np.ndarray) -> float:
+    r"""Compute the effective rank of embeddings, \(\exp(-\sum_d p_d \ln p_d)\).
+
+    \(p_d\) is singular value d of the matrix of the embeddings, divided by the sum of all singular values. Roy and
+    Vetterli (EUSIPCO 2007) define the effective rank. Garrido et al. (RankMe, arXiv 2210.02885) choose the training
+    with the highest effective rank of embeddings that are not centered.
+
+    Args:
+        embeddings: (N, dim) embeddings, finite.
+
+    Returns:
+        A number from 1 to the smaller of N and dim. 1 if all embeddings are zero.
+
+    Examples:
+        >>> round(effective_rank(np.eye(4)), 6), effective_rank(np.ones((4, 3)))
+        (4.0, 1.0)
+    """
+    blocks = (np.asarray(embeddings[start : start + _ROWS], float) for start in range(0, len(embeddings), _ROWS))
+    squares = np.linalg.eigvalsh(sum(block.T @ block for block in blocks)).clip(min=0)
+    singular = np.sqrt(squares[squares > squares.max() * np.finfo(float).eps])
     if singular.sum() == 0:
         return 1.0
-    shares = singular[singular > 0] / singular.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    fractions = singular / singular.sum()
+    return float(np.exp(-(fractions * np.log(fractions)).sum()))

@@ -18,8 +18,7 @@ from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, s
 from ssc_toolkit.evaluation.metrics.scores import Score
 from ssc_toolkit.evaluation.retrieval.average_precision import average_over_ties
 from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows, similarity_blocks
-
-CUTOFFS = (1, 5, 10)
+from ssc_toolkit.options.names import CUTOFFS
 
 _BLOCK = 1 << 23  # number of similarities per block. Sorting needs several times the memory of a block
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading, verify_listed, write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
 
-Measures = Mapping[str, Callable[[nn.Module], float]]
 NOT_FINITE = "not_finite.json"
 """Name of the file that lists the items of a batch whose loss is NaN or infinite."""
+_MIN_SECONDS = 1.0
+"""Minimum number of seconds between two times at which the CSV file is written, except with a checkpoint."""
+_PAUSE = 50
+"""Minimum pause between them, as a multiple of the time that writing takes."""
 
 
 class _Waiting(NamedTuple):
@@ -37,16 +40,15 @@ class History(pl.Callback):
     """Callback that records a row for each step, and stops the training when the loss is NaN or infinite.
 
     A row contains the step, the loss, the learning rate, the statistics of `SemiSupConModule`, and the number of views
-    per second of all processes. At some steps, it also contains measures of the encoder. The values stay on the device;
-    they are read every `read_every` steps and before each checkpoint.
+    per second of all processes. At some steps, it also contains values that other callbacks record. The values stay on
+    the device; they are read after the first step, every `read_every` steps and before each checkpoint.
 
     The rows are stored in the checkpoint. A resumed run continues these rows, so each step occurs once. The rows are
-    also written to a CSV file with every checkpoint and at the end.
+    also written to a CSV file after the first step, then about once per second, with every checkpoint and at the end.
 
     Args:
         path: path of the CSV file.
-        measures: functions that take the encoder in eval mode and return a number, by the name of its column.
-        every: number of steps between measurements. The last step is always measured.
+        recorded: names of the columns of the values that other callbacks record.
         describe_item: function that takes the row number of an item and returns its file, for the file that lists the
             batch of a NaN or infinite loss.
         read_every: number of steps between reads from the device, if it is not the CPU.
@@ -55,14 +57,12 @@ class History(pl.Callback):
     def __init__(
         self,
         path: Path,
-        measures: Measures | None = None,
-        every: int = 25,
+        recorded: Sequence[str] = (),
         describe_item: Callable[[int], str] = str,
         read_every: int = 10,
     ) -> None:
         self.path = path
-        self.measures = measures or {}
-        self.every = every
+        self.recorded = tuple(recorded)
         self.describe_item = describe_item
         self.read_every = read_every
         self.rows: list[dict[str, float]] = []
@@ -70,12 +70,13 @@ class History(pl.Callback):
         self._batches: list[tuple[Tensor, Tensor, int]] = []  # the accumulated batches of the current step
         self._waiting: list[_Waiting] = []
         self._since = 0.0
+        self._next_write = 0.0
         self._rank, self._world_size = 0, 1
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns of the CSV file `history.csv`."""
-        return ["step", "loss", "learning_rate", *STATISTICS, "clips_per_second", *self.measures]
+        return ["step", "loss", "learning_rate", *STATISTICS, "clips_per_second", *self.recorded]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.monotonic()
@@ -96,15 +97,20 @@ class History(pl.Callback):
         mean = values[0] if len(values) == 1 else torch.stack(values).mean(dim=0)
         step = trainer.global_step
         self._waiting.append(_Waiting(step, self._learning_rate, mean, torch.cat(items), sum(clips)))
-        is_measured = bool(self.measures) and (step % self.every == 0 or step == trainer.max_steps)
-        if mean.device.type == "cpu" or is_measured or step % self.read_every == 0:
+        if mean.device.type == "cpu" or not self.rows or step % self.read_every == 0:
             self._read()
             pl_module.log("clips_per_second", self.rows[-1]["clips_per_second"])
-        if is_measured and trainer.is_global_zero:
-            found = _measure(pl_module.model.encoder, self.measures)  # type: ignore[union-attr,arg-type]
-            self.rows[-1] |= found
-            pl_module.log_dict(found, rank_zero_only=True)
-            self._since = time.monotonic()  # the time of the measurement does not count as training
+            if time.monotonic() >= self._next_write:
+                self._write_from_first_process()
+
+    def record(self, values: Mapping[str, float], seconds: float = 0.0) -> None:
+        """Add values by column name to the row of the last step.
+
+        `seconds` is the time that their computation took. It does not count as training time in `clips_per_second`.
+        """
+        self._since += seconds
+        self._read()
+        self.rows[-1] |= values
 
     def state_dict(self) -> dict[str, Any]:
         self._read()
@@ -120,7 +126,10 @@ class History(pl.Callback):
 
     def _write_from_first_process(self) -> None:
         if self._rank == 0:
+            begin = time.monotonic()
             self.write()
+            end = time.monotonic()
+            self._next_write = end + max(_MIN_SECONDS, _PAUSE * (end - begin))
 
     def write(self) -> None:
         """Write the recorded rows to the CSV file. A cell without a value is empty."""
@@ -183,12 +192,3 @@ def read_history(path: Path, argument: str) -> list[dict[str, str]]:
             for cell in row.values():
                 float(cell or 0)
         return rows
-
-
-def _measure(encoder: nn.Module, measures: Measures) -> dict[str, float]:
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        return {name: measure(encoder) for name, measure in measures.items()}
-    finally:
-        encoder.train(was_training)

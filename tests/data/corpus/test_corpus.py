@@ -18,7 +18,7 @@ from training_runs import die_at_first_write
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.data.corpus import build_corpus, build_notes
-from ssc_toolkit.data.corpus.build import claim_folder, clip_path, finish_folder, write_clip
+from ssc_toolkit.data.corpus.build import claim_corpus_folder, clip_path, finish_folder, write_clip
 from ssc_toolkit.data.corpus.corpus import CORPUS_CLIP_SECONDS, plan_clips, select_passage
 from ssc_toolkit.data.corpus.keys import find_best_key, find_sure_key, pitch_class_histogram
 from ssc_toolkit.data.corpus.pieces import list_score_files, load_pieces
@@ -222,13 +222,13 @@ def test_leftovers_of_a_kill_do_not_make_a_folder_unusable(tmp_path):
     settings = {"kind": "scores", "clips": 40}
     for name in (f".corpus.json.{'a' * 16}.tmp", ".corpus.json.123.tmp", ".lock"):
         (tmp_path / name).touch()
-    with claim_folder(tmp_path, settings) as (folder, is_whole):
+    with claim_corpus_folder(tmp_path, settings) as (folder, is_whole):
         assert not is_whole
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "audio", "corpus.json"]
     (tmp_path / "corpus.json").write_bytes(b"\xff{")
     with (
         pytest.raises(InputError, match=r"folder: .*corpus\.json is damaged"),
-        claim_folder(tmp_path, settings),
+        claim_corpus_folder(tmp_path, settings),
     ):
         pass
 
@@ -236,13 +236,13 @@ def test_leftovers_of_a_kill_do_not_make_a_folder_unusable(tmp_path):
 def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
     settings = {"kind": "scores", "clips": 2}
     tracks = pd.DataFrame({"path": [clip_path(n) for n in range(2)], "title": ["=1+1", "two"], "bpm": [70.0, 144.5]})
-    with claim_folder(tmp_path, settings) as (folder, _):
+    with claim_corpus_folder(tmp_path, settings) as (folder, _):
         for path in tracks["path"]:
             write_clip(folder / path, np.random.default_rng(0).standard_normal(800))
         finish_folder(folder, tracks)
 
     def is_whole() -> bool:
-        with claim_folder(tmp_path, settings) as (_, whole):
+        with claim_corpus_folder(tmp_path, settings) as (_, whole):
             return whole
 
     assert is_whole()
@@ -279,7 +279,7 @@ def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeyp
     day = 24 * 3600
 
     def render(clips: int) -> Path:
-        with claim_folder(None, {"kind": "scores", "clips": clips}) as (folder, _):
+        with claim_corpus_folder(None, {"kind": "scores", "clips": clips}) as (folder, _):
             (folder / clip_path(0)).write_bytes(bytes(1000))
         return folder
 
@@ -297,14 +297,14 @@ def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeyp
     assert old.exists()
     assert not recent.exists()
     assert kept.exists()
-    with claim_folder(tmp_path / "mine", {"kind": "scores", "clips": 45}) as (folder, _):
+    with claim_corpus_folder(tmp_path / "mine", {"kind": "scores", "clips": 45}) as (folder, _):
         (folder / clip_path(0)).write_bytes(bytes(9000))
     assert old.exists()  # a folder of the user does not count
 
 
 def test_too_few_clips_are_an_error(tmp_path):
     for build in (build_corpus, build_notes):
-        with pytest.raises(InputError, match="clips: expected at least 40, got 39"):
+        with pytest.raises(InputError, match="clips: expected an integer of at least 40, got 39"):
             build(39, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -325,13 +325,13 @@ def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):
 
 def test_files_of_others_with_temporary_names_are_no_leftovers(tmp_path):
     (tmp_path / ".notes.2024.tmp").write_text("precious")
-    with pytest.raises(InputError, match="not empty"), claim_folder(tmp_path, {"kind": "scores", "clips": 40}):
+    with pytest.raises(InputError, match="not empty"), claim_corpus_folder(tmp_path, {"kind": "scores", "clips": 40}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [".notes.2024.tmp"]
 
 
 def test_a_refused_folder_is_not_touched(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(InputError, match="not empty"), claim_folder(tmp_path, {"kind": "scores", "clips": 40}):
+    with pytest.raises(InputError, match="not empty"), claim_corpus_folder(tmp_path, {"kind": "scores", "clips": 40}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

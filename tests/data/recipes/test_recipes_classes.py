@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 
 import pytest
-from recipe_fixtures import EXCERPTS, built, cells, fma, giantsteps, gtzan, nsynth
+from recipe_fixtures import EXCERPTS, built, cells, check_malformed, fma, giantsteps, gtzan, nsynth
 
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.errors import InputError
@@ -94,11 +94,7 @@ def test_giantsteps_leading_zeros_and_folders_of_archives(tmp_path):
     ],
 )
 def test_giantsteps_malformed(file, old, new, words, tmp_path):
-    giantsteps(tmp_path)
-    path = tmp_path / "giantsteps-mtg-key-dataset/annotations" / file
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(InputError, match=words):
-        dataset_tracks("giantsteps", tmp_path)
+    check_malformed("giantsteps", tmp_path, f"giantsteps-mtg-key-dataset/annotations/{file}", old, new, words)
 
 
 def test_a_giantsteps_key_file_without_a_key_is_named(tmp_path):
@@ -190,13 +186,7 @@ def test_fma_small_is_found_in_a_larger_archive(tmp_path):
     ],
 )
 def test_fma_malformed(old, new, words, tmp_path):
-    fma(tmp_path)
-    path = tmp_path / "fma_metadata/tracks.csv"
-    content = path.read_text()
-    assert old in content
-    path.write_text(content.replace(old, new))
-    with pytest.raises(InputError, match=words):
-        dataset_tracks("fma", tmp_path)
+    check_malformed("fma", tmp_path, "fma_metadata/tracks.csv", old, new, words)
 
 
 @pytest.mark.parametrize(("kept", "words"), [(0, "line 1: expected two rows"), (3, "expected rows of 8 cells")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from recipe_fixtures import audio, built, cells, magnatagatune, mtg_jamendo
+from recipe_fixtures import audio, built, cells, check_malformed, magnatagatune, mtg_jamendo
 
 from ssc_toolkit.data import load_tracks
 from ssc_toolkit.data.recipes import dataset_tracks
@@ -86,13 +86,7 @@ def test_magnatagatune_without_clip_info(tmp_path):
     ],
 )
 def test_magnatagatune_malformed(old, new, words, tmp_path):
-    magnatagatune(tmp_path)
-    file = tmp_path / "annotations_final.csv"
-    content = file.read_text()
-    assert content.count(old) == 1
-    file.write_text(content.replace(old, new))
-    with pytest.raises(InputError, match=words):
-        dataset_tracks("magnatagatune", tmp_path)
+    check_malformed("magnatagatune", tmp_path, "annotations_final.csv", old, new, words)
 
 
 def test_text_in_another_encoding_is_an_input_error(tmp_path):
@@ -147,11 +141,8 @@ def test_mtg_jamendo_leaves_out_tags_that_are_not_in_its_list(tmp_path, caplog):
     ],
 )
 def test_mtg_jamendo_malformed(old, new, words, tmp_path):
-    mtg_jamendo(tmp_path)
-    file = tmp_path / "data/splits/split-0/autotagging_top50tags-train.tsv"
-    file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(InputError, match=words):
-        dataset_tracks("mtg_jamendo", tmp_path)
+    file = "data/splits/split-0/autotagging_top50tags-train.tsv"
+    check_malformed("mtg_jamendo", tmp_path, file, old, new, words)
 
 
 def test_the_table_survives_a_csv_file(tmp_path):

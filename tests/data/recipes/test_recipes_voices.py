@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from recipe_fixtures import audio, built, cells, emomusic, medleydb, text, vocalset
+from recipe_fixtures import audio, built, cells, check_malformed, medleydb, text, vocalset
 
 from ssc_toolkit.data.recipes import dataset_tracks
 from ssc_toolkit.errors import InputError
@@ -173,8 +173,4 @@ def test_emomusic_ratings_and_splits(tmp_path):
     ],
 )
 def test_emomusic_malformed(file, old, new, words, tmp_path):
-    emomusic(tmp_path)
-    path = tmp_path / "annotations" / file
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(InputError, match=rf"{file}, {words}"):
-        dataset_tracks("emomusic", tmp_path)
+    check_malformed("emomusic", tmp_path, f"annotations/{file}", old, new, rf"{file}, {words}")

@@ -82,9 +82,14 @@ def test_unreadable_files_are_errors(store):
         ([-1], [0], 10, IndexError),
         ([0], [-1], 10, ValueError),
         ([0], [0], 0, ValueError),
+        ([0], [0], 2.5, ValueError),
+        ([True], [0], 10, ValueError),
+        ([0], [2**63], 10, ValueError),
     ):
         with pytest.raises(kind, match="expected"):
             store.read(rows, starts, length)
+    with pytest.raises(ValueError, match="row: expected integers, got bool"):
+        store[True]
 
 
 def test_label_columns_are_kept_unchanged(music, tmp_path):

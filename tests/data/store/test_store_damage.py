@@ -105,6 +105,7 @@ def test_damaged_descriptions_stay_while_a_source_is_gone(store, music, tmp_path
     assert not any(file.exists() for file in damaged)
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_a_description_is_noticed(store, music, tmp_path):
     folder = tmp_path / "store"
     url = f"file://{folder}"

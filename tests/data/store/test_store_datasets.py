@@ -52,7 +52,7 @@ def test_part_of_a_table_still_reads_from_the_store(store, music):
         store.rows_of([part["path"][0], "nothing.wav"])
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_of_a_loader_read_what_the_main_process_reads(store, context):
     dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
     dataset.batch([0, 1])  # shards are open in the parent
@@ -90,6 +90,7 @@ def test_as_float_refuses_other_integer_types(kind):
         as_float(torch.ones(2, 1, 3, dtype=kind))
 
 
+@pytest.mark.slow
 def test_a_dataset_in_another_process_keeps_its_rows(store, music, tmp_path):
     dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
     loader = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn")

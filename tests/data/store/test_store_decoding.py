@@ -64,7 +64,7 @@ FILES = {
 def test_stored_samples_are_those_of_the_stream(tmp_path, name, rate, channel):
     FILES[name](tmp_path / name)
     store = AudioStore.prepare(
-        load_tracks(tmp_path), tmp_path / "store", rate, channel=channel, workers=1, progress=False
+        load_tracks(tmp_path), tmp_path / "store", rate, channel=channel, threads=1, progress=False
     )
     rounded = np.rint(np.concatenate(list(stream_audio(tmp_path / name, rate, 0.9, channel))) * 32768)
     np.testing.assert_array_equal(store[0] * 32768, np.clip(rounded, -32768, 32767))

@@ -35,7 +35,7 @@ def test_a_store_at_a_url_is_copied_shard_by_shard(tmp_path, server):
     for number in range(6):
         write_noise(tmp_path / "music" / f"{number}.wav", 40.0, seed=number)
     tracks = load_tracks(tmp_path / "music")
-    local = AudioStore.prepare(tracks, tmp_path / "store", RATE, workers=1, shard_megabytes=1, progress=False)
+    local = AudioStore.prepare(tracks, tmp_path / "store", RATE, threads=1, shard_megabytes=1, progress=False)
     url, requests = server
     remote = AudioStore(f"{url}/store", cache=tmp_path / "cache")
     assert len(remote) == 6

@@ -45,7 +45,7 @@ def test_copies_of_a_file_are_separate_tracks(tmp_path):
     for number in range(6):
         (tmp_path / "music" / f"copy-{number}.wav").write_bytes((tmp_path / "music" / "a.wav").read_bytes())
     tracks = load_tracks(tmp_path / "music")
-    store = AudioStore.prepare(tracks, tmp_path / "store", RATE, workers=4, progress=False)
+    store = AudioStore.prepare(tracks, tmp_path / "store", RATE, threads=4, progress=False)
     assert store.tracks["path"].tolist() == tracks["path"].tolist()
 
 
@@ -54,7 +54,7 @@ def test_shards_are_bounded(tmp_path):
         write_noise(tmp_path / "music" / f"{number}.wav", 30.0, seed=number)  # 480 kB each
     write_noise(tmp_path / "music" / "long.wav", 90.0, seed=9)
     store = AudioStore.prepare(
-        load_tracks(tmp_path / "music"), tmp_path / "store", RATE, workers=1, shard_megabytes=1, progress=False
+        load_tracks(tmp_path / "music"), tmp_path / "store", RATE, threads=1, shard_megabytes=1, progress=False
     )
     sizes = sorted(path.stat().st_size for path in (tmp_path / "store" / "shards").glob("*.pcm"))
     assert len(sizes) == 4
@@ -84,7 +84,7 @@ prepare_store(load_tracks(sys.argv[1]), folder, 22050, shard_megabytes=1, progre
 """
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03])
+@pytest.mark.parametrize("delay", [0.0, pytest.param(0.03, marks=pytest.mark.slow)])
 def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
     for number in range(60):
         write_noise(tmp_path / "music" / f"{number}.flac", 20.0, 44100, 2, seed=number % 5)
@@ -112,11 +112,12 @@ def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
     assert not verify_store(folder, progress=False).damaged
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_tracks(listening, tmp_path, caplog):
     first = write_noise(tmp_path / "music" / "0.flac", 30.0, 44100, 2)
     for number in range(1, 150):
         shutil.copyfile(first, tmp_path / "music" / f"{number}.flac")
-    command = [sys.executable, "-m", "ssc_toolkit.cli", "prepare", f"--tracks={tmp_path / 'music'}", "--workers=1"]
+    command = [sys.executable, "-m", "ssc_toolkit.cli", "prepare", f"--tracks={tmp_path / 'music'}", "--threads=1"]
     run = subprocess.Popen(
         [*command, f"--out={tmp_path / 'store'}"],
         stderr=subprocess.PIPE,

@@ -25,7 +25,7 @@ def made(tmp_path):
     """The folder of a small store."""
     for number in range(3):
         write_noise(tmp_path / "music" / f"{number}.wav", 0.5, seed=number)
-    prepare_store(load_tracks(tmp_path / "music"), tmp_path / "made", RATE, progress=False, workers=1)
+    prepare_store(load_tracks(tmp_path / "music"), tmp_path / "made", RATE, progress=False, threads=1)
     return tmp_path / "made"
 
 
@@ -246,6 +246,7 @@ print(len(store))
 """
 
 
+@pytest.mark.slow
 def test_more_shards_than_file_descriptors_are_read(tmp_path):
     for number in range(300):
         write_noise(tmp_path / "music" / f"{number}.wav", 70.0, 8000, seed=number % 3)

@@ -15,12 +15,18 @@ from ssc_toolkit.data import AudioStore, encode_labels, load_tracks, prepare_sto
 from ssc_toolkit.files import write_checked_json
 
 
-def test_the_last_prepared_version_of_a_gone_source_is_served(tmp_path):
+def prepared(tmp_path):
+    """A file beside another one, the folder of the store that was made of both, and their tracks."""
     music, folder = tmp_path / "music", tmp_path / "store"
     path = write_noise(music / "a.wav", 1.0, seed=1)
     write_noise(music / "b.wav", 1.0, seed=9)
     tracks = load_tracks(music)
     prepare_store(tracks, folder, RATE, progress=False)
+    return path, folder, tracks
+
+
+def test_the_last_prepared_version_of_a_gone_source_is_served(tmp_path):
+    path, folder, tracks = prepared(tmp_path)
     write_noise(path, 1.5, seed=2)
     os.utime(path, (1_000_000, 1_000_000))  # older than the version before
     newest = read_audio(path, RATE)
@@ -31,25 +37,19 @@ def test_the_last_prepared_version_of_a_gone_source_is_served(tmp_path):
 
 
 def test_an_older_version_put_back_is_served_again(tmp_path):
-    music, folder = tmp_path / "music", tmp_path / "store"
-    path = write_noise(music / "a.wav", 1.0, seed=1)
+    path, folder, tracks = prepared(tmp_path)
     first, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
-    prepare_store(load_tracks(music), folder, RATE, progress=False)
     write_noise(path, 1.0, seed=2)
-    prepare_store(load_tracks(music), folder, RATE, progress=False)
+    prepare_store(tracks, folder, RATE, progress=False)
     path.write_bytes(first)
     os.utime(path, ns=times)
-    prepare_store(load_tracks(music), folder, RATE, progress=False)
+    prepare_store(tracks, folder, RATE, progress=False)
     np.testing.assert_allclose(AudioStore(folder)[0], read_audio(path, RATE), atol=1e-4)
 
 
 def test_a_version_put_back_and_then_lost_is_served(tmp_path, caplog):
-    music, folder = tmp_path / "music", tmp_path / "store"
-    path = write_noise(music / "a.wav", 1.0, seed=1)
-    write_noise(music / "b.wav", 1.0, seed=9)
+    path, folder, tracks = prepared(tmp_path)
     first, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
-    tracks = load_tracks(music)
-    prepare_store(tracks, folder, RATE, progress=False)
     expected = AudioStore(folder)[0]
     write_noise(path, 1.5, seed=2)
     prepare_store(tracks, folder, RATE, progress=False)
@@ -65,11 +65,7 @@ def test_a_version_put_back_and_then_lost_is_served(tmp_path, caplog):
 
 
 def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
-    music, folder = tmp_path / "music", tmp_path / "store"
-    path = write_noise(music / "a.wav", 1.0, seed=1)
-    write_noise(music / "b.wav", 1.0, seed=9)
-    tracks = load_tracks(music)
-    prepare_store(tracks, folder, RATE, progress=False)
+    path, folder, tracks = prepared(tmp_path)
     write_noise(path, 1.5, seed=2)
     newest = read_audio(path, RATE)
     with monkeypatch.context() as patch:
@@ -82,22 +78,19 @@ def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
 
 
 def test_sources_that_verify_finds_changed_are_decoded_again(tmp_path, caplog):
-    music, folder = tmp_path / "music", tmp_path / "store"
-    path = write_noise(music / "a.wav", 1.0, seed=1)
-    write_noise(music / "b.wav", 1.0, seed=9)
-    prepare_store(load_tracks(music), folder, RATE, progress=False)
+    path, folder, tracks = prepared(tmp_path)
     status = path.stat()
     write_noise(path, 1.0, seed=2)  # as large
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # and as old
     assert verify_store(folder, progress=False).changed == [str(path)]
     with caplog.at_level(logging.INFO):
-        prepare_store(load_tracks(music), folder, RATE, progress=False)
+        prepare_store(tracks, folder, RATE, progress=False)
     assert "1 of them were decoded now" in caplog.text
     np.testing.assert_allclose(AudioStore(folder)[0], read_audio(path, RATE), atol=1e-4)
     assert not verify_store(folder, progress=False).changed
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        prepare_store(load_tracks(music), folder, RATE, progress=False)
+        prepare_store(tracks, folder, RATE, progress=False)
     assert "0 of them were decoded now" in caplog.text
     np.testing.assert_allclose(AudioStore(folder)[0], read_audio(path, RATE), atol=1e-4)
 
@@ -170,7 +163,7 @@ def test_lists_are_labels_before_and_after_the_store(tmp_path):
 def test_the_same_table_has_the_same_names_on_disk(music, tmp_path):
     names = []
     for folder in ("one", "other"):
-        prepare_store(load_tracks(music), tmp_path / folder, RATE, workers=1, progress=False)
+        prepare_store(load_tracks(music), tmp_path / folder, RATE, threads=1, progress=False)
         names.append(sorted(path.name for path in (tmp_path / folder).glob("*.parquet")))
     assert names[0] == names[1]
     assert len(names[0]) == 2

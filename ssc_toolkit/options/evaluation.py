@@ -1,0 +1,144 @@
+"""Options that several commands of the evaluation have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ssc_toolkit.checks import check_fraction, check_integer, check_names, check_positive
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_omit, check_severity
+from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, METHODS, SEVERITIES
+from ssc_toolkit.options.tracks import TrackSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingOptions(TrackSource):
+    """Options of all commands that compute embeddings: `embed`, `probe`, `robustness`, `retrieval` and `compare`.
+
+    Args:
+        window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
+            mean over its windows. The default is the view length of the encoder's training, which is read from the
+            folder above the encoder, or 3 if it is not known.
+        frame_pooling: how the frames of a window are combined: mean, max or mean_std (mean and standard deviation).
+            "default" is the pooling that the encoder was saved with, or that of its architecture.
+        layers: layers of the encoder whose frames are used: last, all, or a list of names. Their embeddings are
+            concatenated. The default is the layers that the encoder was saved with, or the last.
+        max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
+    """
+
+    window_seconds: float | None = None
+    frame_pooling: Literal["default", "mean", "mean_std", "max"] = "default"
+    layers: tuple[str, ...] = ()
+    max_unusable: float = 0.1
+
+    @property
+    def readout(self) -> dict[str, Any]:
+        """Keyword arguments `frame_pooling` and `layers` of the functions that compute embeddings."""
+        return {"frame_pooling": self.frame_pooling, "layers": self.layers or None}
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        check_choices(self)
+        check_fraction("max_unusable", self.max_unusable)
+        if self.window_seconds is not None:
+            check_positive("window_seconds", self.window_seconds, "seconds")
+        if (len(self.layers) > 1 and "all" in self.layers) or len(set(self.layers)) < len(self.layers):
+            raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(self.layers)}")
+        super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions(EmbeddingOptions):
+    """Options of all commands that score embeddings by labels: `probe`, `robustness`, `retrieval` and `compare`.
+
+    Args:
+        labels: label columns to predict.
+        seed: seed of the split, the probes and the random encoders.
+    """
+
+    labels: tuple[str, ...]
+    tracks: str = "scores"
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        if not self.labels:
+            raise InputError("labels: expected at least one label column, got none")
+        check_integer("seed", self.seed, 0)
+        super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(LabelOptions):
+    """Options of the commands that evaluate one encoder and baselines: `probe`, `robustness` and `retrieval`.
+
+    Args:
+        encoder: folder of a saved encoder, or module:function that returns a model.
+        cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
+            has changed.
+        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
+            written.
+    """
+
+    encoder: str
+    cache: str | None = None
+    out: str | None = None
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        super().check()
+        check_encoder(self.encoder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbingOptions(LabelOptions):
+    """Options of all commands that fit probes: `probe`, `robustness` and `compare`.
+
+    Args:
+        methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class)
+            and weighted_layers (a learned weighted sum of several layers).
+        numbers: names of the label columns that contain numbers, which are predicted by regression. The other columns
+            contain classes.
+    """
+
+    known_methods: ClassVar[tuple[str, ...]] = METHODS
+    methods: tuple[str, ...] = ("linear",)
+    numbers: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        check_names("methods", self.methods, self.known_methods)
+        odd = sorted(set(self.numbers) - set(self.labels))
+        if odd and self.labels:
+            raise InputError(f"numbers: expected names from labels ({', '.join(self.labels)}), got {', '.join(odd)}")
+        super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionOptions(ProbingOptions):
+    """Options of the commands that score probes on corrupted test tracks: `robustness` and `compare`.
+
+    Args:
+        corruptions: "chain" for the whole augmentation chain, or names of single corruptions. Stages of the chain:
+            gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Other corruptions: time_stretch,
+            splice_out, reverb, chorus, distortion, compression, reverse, bitcrush, mp3.
+        severities: severities of the corruptions, 0 (clean) to 2.5. Clean audio is always included.
+        omit: stages of the augmentation chain to omit. Omit pitch_shift if labels depend on key or pitch.
+        draws: folder of stored random corruptions. Corruptions in the folder are used. Missing ones are drawn and
+            added. Pass the same folder for another model to use the same corrupted audio. By default, corruptions are
+            drawn from the seed and stored in the output folder.
+    """
+
+    corruptions: tuple[str, ...] = (CHAIN,)
+    severities: tuple[float, ...] = SEVERITIES
+    omit: tuple[str, ...] = ()
+    draws: str | None = None
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        check_names("corruptions", self.corruptions, (CHAIN, *CORRUPTIONS))
+        for severity in self.severities:
+            check_severity(severity)
+        check_omit(self.omit)
+        super().check()
