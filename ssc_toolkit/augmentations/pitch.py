@@ -100,9 +100,11 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
         steps = steps - steps.round()
         turns = 2 * steps.cumsum(1)
         turns = turns - turns[:, :1] + whole_bins / 2
-        rotation = unit_phasors(torch.stack([turns - steps, turns], 2)).gather(-1, _for_both(peaks.group))
+        group = peaks.group
+        rotation = unit_phasors(torch.stack([turns - steps, turns], 2)).gather(-1, _for_both(group))
+        target = _target_bins(group, whole_bins, peaks.of_bin.dtype)
     pairs = rearrange(spectrum, "signals (pairs two) bins -> signals pairs two bins", two=2)
-    moved_pairs = _move_bins(pairs * rotation, _target_bins(peaks, whole_bins))
+    moved_pairs = _move_bins(pairs * rotation, target)
     return synthesize(moved_pairs.flatten(1, 2), window, signals.shape[-1])
 
 
@@ -129,14 +131,14 @@ def _peaks_of_pairs(spectrum: Tensor, frames: int) -> tuple[Peaks, Tensor]:
     return peaks.at_frames(pair), frequency[:, pair]
 
 
-def _target_bins(peaks: Peaks, shift: Tensor) -> Tensor:
+def _target_bins(group: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the numbers of the bins to which bins move, (N, pairs, bins), as for `_move_bins`.
 
-    `shift` is (N, pairs, groups) in whole bins.
+    `group` is that of `Peaks`, and `shift` is (N, pairs, groups) in whole bins. `dtype` is that of small integers.
     """
-    bins = peaks.of_bin.shape[-1]
-    numbers = torch.arange(1, bins + 1, device=shift.device, dtype=peaks.of_bin.dtype)
-    moves = shift.clamp(-bins, bins).to(numbers.dtype).gather(-1, peaks.group)
+    bins = group.shape[-1]
+    numbers = torch.arange(1, bins + 1, device=shift.device, dtype=dtype)
+    moves = shift.clamp(-bins, bins).to(dtype).gather(-1, group)
     return (moves + numbers).clamp_(0, bins + 1).long()
 
 

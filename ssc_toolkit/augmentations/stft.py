@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 
 import torch
 from einops import rearrange
@@ -119,13 +119,13 @@ class Peaks:
         """Return the peaks of the frames of the given indices (frames,)."""
         return Peaks(self.of_bin[:, frames])
 
-    @cached_property
+    @property
     def of_group(self) -> Tensor:
         bins = self.of_bin.shape[-1]
         middle = torch.arange(1, bins + 2, 3, device=self.of_bin.device).clamp_(max=bins - 1)
         return self.of_bin[..., middle].long()
 
-    @cached_property
+    @property
     def group(self) -> Tensor:
         number = torch.arange(self.of_bin.shape[-1], device=self.of_bin.device).div_(3, rounding_mode="floor")
         return number.expand_as(self.of_bin).gather(-1, self.of_bin.long())
@@ -140,8 +140,9 @@ class Peaks:
         Returns:
             Frequencies in bins, (N, frames, groups).
         """
-        now, then = (values.gather(-1, self.of_group) for values in (spectrum, before))
-        peak = self.of_group.to(now.real.dtype)
+        bins = self.of_group
+        now, then = (values.gather(-1, bins) for values in (spectrum, before))
+        peak = bins.to(now.real.dtype)
         # The phase of now / then; the parts are faster than complex arithmetic.
         cosine = now.real * then.real + now.imag * then.imag
         advance = torch.atan2(now.imag * then.real - now.real * then.imag, cosine)
