@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -14,13 +13,14 @@ from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
+    Peaks,
     analyze,
     apply_in_slices,
     choose_window_length,
-    find_peaks,
+    count_frames,
     hann_window,
-    rotate_phases,
     synthesize,
+    unit_phasors,
 )
 from ssc_toolkit.checks import Range, check_range
 
@@ -87,30 +87,70 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
         The shifted signals, (N, samples).
     """
     window = hann_window(n_fft, signals)
-    spectrum = analyze(signals, window)
+    frames = count_frames(signals.shape[-1], n_fft // OVERLAP)
+    spectrum = analyze(signals, window, frames + frames % 2)
     with torch.no_grad():
-        hanging = OVERLAP - 1
-        first = torch.full((len(signals),), hanging, device=signals.device)
-        regions, frequency = find_peaks(spectrum, spectrum[:, :-1], first, hanging)
+        peaks, frequency = _peaks_of_pairs(spectrum, frames)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
         # The phase of a partial that is moved up by `moved` bins advances by moved / OVERLAP more cycles per frame.
         # It is counted from the second frame, whose middle is the beginning of the signal. In addition, a shift by
         # whole bins rotates the phase in the middle of a frame by half a cycle per bin.
         steps = moved / OVERLAP
-        steps[:, 0] *= -1
-        angle = math.pi * (2 * regions.accumulate(steps) + whole_bins)
-        shift = regions.to_bins(whole_bins.long())
-    return synthesize(_move_bins(rotate_phases(spectrum, regions, angle), shift), window, signals.shape[-1])
+        steps = steps - steps.round()
+        turns = 2 * steps.cumsum(1)
+        turns = turns - turns[:, :1] + whole_bins / 2
+        group = peaks.group
+        rotation = unit_phasors(torch.stack([turns - steps, turns], 2)).gather(-1, _for_both(group))
+        target = _target_bins(group, whole_bins, peaks.of_bin.dtype)
+    pairs = rearrange(spectrum, "signals (pairs two) bins -> signals pairs two bins", two=2)
+    moved_pairs = _move_bins(pairs * rotation, target)
+    return synthesize(moved_pairs.flatten(1, 2), window, signals.shape[-1])
 
 
-def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:
-    """Move the bins of spectra (N, frames, bins) up by `shift` bins, (N, frames, bins).
+def _peaks_of_pairs(spectrum: Tensor, frames: int) -> tuple[Peaks, Tensor]:
+    """Find the common peaks of each pair of neighboring frames, and their frequencies.
 
-    Bins that move to the same place are added. Bins that leave the spectrum are dropped.
+    Frames that overlap the beginning or the end contain an artificial onset or offset. Their pairs get the peaks and
+    frequencies of the nearest pair within the signal.
+
+    Args:
+        spectrum: (N, 2 * pairs, bins) spectra.
+        frames: number of frames of the signal. The spectrum may have one more.
+
+    Returns:
+        The peaks of the pairs, and their frequencies in bins, (N, pairs, groups).
     """
-    bins = spectrum.shape[-1]
-    numbers = torch.arange(1, bins + 1, device=spectrum.device)
-    target = (shift + numbers).clamp_(0, bins + 1)  # one extra bin at either end, removed below
-    moved = spectrum.new_zeros(*spectrum.shape[:2], bins + 2)
-    return moved.scatter_add_(2, target, spectrum)[:, :, 1:-1]
+    hanging = OVERLAP - 1
+    end = max(hanging + 1, frames - hanging)
+    second, first = spectrum[:, hanging:end:2], spectrum[:, hanging - 1 : end - 1 : 2]
+    peaks = Peaks.find(first, second)
+    frequency = peaks.frequencies(second, first)
+    pair = torch.arange(spectrum.shape[1] // 2, device=spectrum.device) - hanging // 2
+    pair = pair.clamp_(0, second.shape[1] - 1)
+    return peaks.at_frames(pair), frequency[:, pair]
+
+
+def _target_bins(group: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the numbers of the bins to which bins move, (N, pairs, bins), as for `_move_bins`.
+
+    `group` is that of `Peaks`, and `shift` is (N, pairs, groups) in whole bins. `dtype` is that of small integers.
+    """
+    bins = group.shape[-1]
+    numbers = torch.arange(1, bins + 1, device=shift.device, dtype=dtype)
+    moves = shift.clamp(-bins, bins).to(dtype).gather(-1, group)
+    return (moves + numbers).clamp_(0, bins + 1).long()
+
+
+def _move_bins(pairs: Tensor, target: Tensor) -> Tensor:
+    """Move the bins of pairs of spectra (N, pairs, 2, bins) to the bins `target`, (N, pairs, bins).
+
+    Bins are numbered from 1. Bins that move to the same bin are added. Bin 0 and the bin after the last are dropped.
+    """
+    moved = pairs.new_zeros(*pairs.shape[:3], pairs.shape[3] + 2)
+    return moved.scatter_add_(-1, _for_both(target), pairs)[..., 1:-1]
+
+
+def _for_both(values: Tensor) -> Tensor:
+    """Repeat values (N, pairs, bins) for both frames of a pair, (N, pairs, 2, bins)."""
+    return values[:, :, None].expand(-1, -1, 2, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from einops import rearrange
@@ -16,7 +17,7 @@ from ssc_toolkit.checks import check_integer
 OVERLAP = 4
 """Number of frames that contain each sample. The hop size is the window length divided by this number."""
 WINDOW_SECONDS = 0.093
-SLICE_SAMPLES = 2**18
+SLICE_SAMPLES = 2**16
 """Number of samples that are processed at once on a CPU, so that their spectra fit in the cache."""
 
 
@@ -54,13 +55,12 @@ def count_frames(samples: int, hop: int) -> int:
     return -(-samples // hop) + OVERLAP - 1
 
 
-def analyze(signals: Tensor, window: Tensor) -> Tensor:
+def analyze(signals: Tensor, window: Tensor, frames: int) -> Tensor:
     """Compute short-time spectra (N, frames, bins) of signals (N, samples), with a window (n_fft,)."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
-    samples = signals.shape[-1]
     left = n_fft - hop
-    right = (count_frames(samples, hop) - 1) * hop + n_fft - left - samples
+    right = (frames - 1) * hop + n_fft - left - signals.shape[-1]
     return torch.fft.rfft(F.pad(signals, (left, right)).unfold(-1, n_fft, hop) * window)
 
 
@@ -70,7 +70,7 @@ def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
     hop = n_fft // OVERLAP
     # The squared windows that overlap at a sample have the same sum at every sample.
     scaled = window * (hop / window.square().sum())
-    frames = torch.fft.irfft(spectrum, n=n_fft) * scaled
+    frames = torch.fft.irfft(spectrum, n=n_fft).mul_(scaled)
     pieces = rearrange(frames, "signals frames (pieces hop) -> signals frames pieces hop", hop=hop)
     count = spectrum.shape[1]
     total = pieces.new_zeros(len(pieces), count + OVERLAP - 1, hop)
@@ -80,90 +80,77 @@ def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Spectral peaks of each frame, and their regions: the bins nearest to each peak.
+class Peaks:
+    """Spectral peaks of each frame. The region of a peak consists of the bins to which it is the nearest peak.
+
+    Peaks are at least 3 bins apart. The phases of a frame are therefore computed for one peak in each group of
+    3 neighboring bins. A group without a peak of its own has that of the region of its middle bin.
 
     Attributes:
-        peak: (N, frames, peaks) int64, bins of the peaks in ascending order. The first entry and the entries after the
-            last peak are padding and have no region.
-        of_bin: (N, frames, bins) int64, index in `peak` of the nearest peak of each bin.
+        of_bin: (N, frames, bins) integers, the peak nearest to each bin.
+        of_group: (N, frames, groups) int64, the peak nearest to the middle bin of each group.
+        group: (N, frames, bins) int64, the group that contains the peak nearest to each bin.
     """
 
-    peak: Tensor
     of_bin: Tensor
 
     @classmethod
-    def around_peaks(cls, spectrum: Tensor) -> Regions:
-        """Find peaks and regions of spectra (N, frames, bins). A peak is the largest of the five bins around it."""
-        bins = spectrum.shape[-1]
-        power = spectrum.real.square() + spectrum.imag.square()
-        greatest = power == F.max_pool1d(power, kernel_size=5, stride=1, padding=2)
-        before = F.pad(greatest, (2, 0))
-        is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # only the first of several equal maxima
-        # 32-bit sums are faster; indices have to be int64. Bins that are not peaks are scattered to index 0.
-        place = is_peak.cumsum(-1, dtype=torch.int32).mul_(is_peak).long()
-        beyond = 4 * bins
-        peak = place.new_full((*place.shape[:-1], -(-bins // 3) + 2), beyond)
-        peak.scatter_(-1, place, torch.arange(bins, device=place.device).expand_as(place))
-        peak[..., 0] = -beyond
-        # A region begins halfway between two peaks; the number of regions begun up to a bin is the index of its peak.
-        begin = ((peak[..., 1:] + peak[..., :-1]) >> 1).add_(1).clamp_(0, bins)
-        begins = begin.new_zeros(*place.shape[:-1], bins + 1, dtype=torch.uint8).scatter_(-1, begin, 1)
-        return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
+    def find(cls, *spectra: Tensor) -> Peaks:
+        """Find the peaks of the sum of power spectra. A peak is the largest of the five bins around it.
 
-    def at_peaks(self, values: Tensor) -> Tensor:
-        """Return the values of the bins at the peaks, (N, frames, peaks), given those of all bins (N, frames, bins)."""
-        return values.gather(-1, self.peak)
-
-    def to_bins(self, values: Tensor) -> Tensor:
-        """Copy a value per peak, (N, frames, peaks), to all bins of the region of the peak, (N, frames, bins)."""
-        return values.gather(-1, self.of_bin)
-
-    def accumulate(self, turns: Tensor) -> Tensor:
-        """Sum phase rotations of the peaks, (N, frames, peaks) in cycles, over the frames.
-
-        The sum for a peak consists of the rotations of the regions that contain its bin in this and all earlier
-        frames. All bins of a region get the same sum.
+        The arguments are complex spectra (N, frames, bins).
         """
-        return self.at_peaks(self.to_bins(turns - turns.round()).cumsum(1))
+        bins = spectra[0].shape[-1]
+        parts = [part.square() for some in spectra for part in (some.real, some.imag)]
+        power = F.pad(reduce(torch.Tensor.add_, parts), (2, 2))
+        of_two = torch.maximum(power[..., 1:], power[..., :-1])
+        own = power[..., 2:-2]
+        is_peak = (own > of_two[..., :bins]) & (own >= of_two[..., 3:])  # only the first of several equal maxima
+        # Small integers and operations without branches are several times as fast.
+        number = torch.arange(bins, device=power.device, dtype=torch.int16 if bins < 2**13 else torch.int32)
+        beyond = 2 * bins  # the distance of a missing peak
+        marked = number + beyond
+        before = (is_peak * marked).cummax(-1).values - beyond
+        after = bins - 1 + beyond - (is_peak.flip(-1) * marked).cummax(-1).values.flip(-1)
+        is_after_nearer = before + after < 2 * number
+        return cls((before + (after - before) * is_after_nearer).clamp_(0, bins - 1))
+
+    def at_frames(self, frames: Tensor) -> Peaks:
+        """Return the peaks of the frames of the given indices (frames,)."""
+        return Peaks(self.of_bin[:, frames])
+
+    @property
+    def of_group(self) -> Tensor:
+        bins = self.of_bin.shape[-1]
+        middle = torch.arange(1, bins + 2, 3, device=self.of_bin.device).clamp_(max=bins - 1)
+        return self.of_bin[..., middle].long()
+
+    @property
+    def group(self) -> Tensor:
+        number = torch.arange(self.of_bin.shape[-1], device=self.of_bin.device).div_(3, rounding_mode="floor")
+        return number.expand_as(self.of_bin).gather(-1, self.of_bin.long())
+
+    def frequencies(self, spectrum: Tensor, before: Tensor) -> Tensor:
+        """Compute the frequencies of the peaks from their phase advance.
+
+        Args:
+            spectrum: spectra in which the peaks were found, (N, frames, bins).
+            before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
+
+        Returns:
+            Frequencies in bins, (N, frames, groups).
+        """
+        bins = self.of_group
+        now, then = (values.gather(-1, bins) for values in (spectrum, before))
+        peak = bins.to(now.real.dtype)
+        # The phase of now / then; the parts are faster than complex arithmetic.
+        cosine = now.real * then.real + now.imag * then.imag
+        advance = torch.atan2(now.imag * then.real - now.real * then.imag, cosine)
+        deviation = advance / (2 * math.pi) - peak / OVERLAP
+        return peak + (deviation - deviation.round()) * OVERLAP
 
 
-def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) -> tuple[Regions, Tensor]:
-    """Find spectral peaks and their regions, and compute the frequency of each peak from its phase advance.
-
-    Frames that overlap the beginning of the signal contain an artificial onset. These frames get the regions and
-    frequencies of the first frame that begins within the signal.
-
-    Args:
-        spectrum: complex short-time spectra, (N, frames, bins).
-        before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier. Frames that
-            are missing at the beginning are silent.
-        first: (N,) int64, index of the first frame that begins within the signal.
-        max_first: upper bound of `first`. It is a Python number, because reading a tensor would wait for the GPU.
-
-    Returns:
-        The regions, and the frequencies of the peaks, (N, frames, peaks), in bins.
-    """
-    regions = Regions.around_peaks(spectrum)
-    missing = spectrum.shape[1] - before.shape[1]
-    now, then = regions.at_peaks(spectrum), before.gather(-1, regions.peak[:, missing:])
-    then = F.pad(then, (0, 0, missing, 0))
-    peak = regions.peak.to(spectrum.real.dtype)
-    # The phase of now / then; the parts are faster than complex arithmetic.
-    cosine = now.real * then.real + now.imag * then.imag
-    advance = torch.atan2(now.imag * then.real - now.real * then.imag, cosine)
-    deviation = advance / (2 * math.pi) - peak / OVERLAP
-    frequency = peak + (deviation - deviation.round()) * OVERLAP
-    rows = torch.arange(len(spectrum), device=spectrum.device)[:, None]
-    early = torch.arange(min(max_first, spectrum.shape[1]), device=spectrum.device).clamp(min=first[:, None])
-    for values in (regions.peak, regions.of_bin, frequency):
-        values[:, : early.shape[1]] = values[rows, early]
-    return regions, frequency
-
-
-def rotate_phases(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
-    """Rotate the phases of spectra (N, frames, bins), by one angle for all bins of a region.
-
-    `angle` is (N, frames, peaks) in radians, one per spectral peak.
-    """
-    return spectrum * regions.to_bins(torch.complex(angle.cos(), angle.sin()))
+def unit_phasors(turns: Tensor) -> Tensor:
+    """Return complex numbers of magnitude 1 with the given phases in cycles."""
+    angle = 2 * math.pi * turns
+    return torch.complex(angle.cos(), angle.sin())

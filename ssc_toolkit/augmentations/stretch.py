@@ -15,13 +15,13 @@ from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
+    Peaks,
     apply_in_slices,
     choose_window_length,
     count_frames,
-    find_peaks,
     hann_window,
-    rotate_phases,
     synthesize,
+    unit_phasors,
 )
 from ssc_toolkit.checks import Range, check_range
 
@@ -94,14 +94,21 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> 
     source = (middle * rate.double()[:, None]).round().long()
     current, before = (_frames(signals, source - early, window) for early in (0, hop))
     with torch.no_grad():
+        # Frames that overlap the beginning contain an artificial onset. They get the peaks and frequencies of the
+        # first frame that begins within the signal.
         most = min(source.shape[1] - 1, math.ceil(OVERLAP / 2 / min_rate) + 1)
         first = (source < n_fft // 2).sum(1).clamp(max=most)
-        regions, frequency = find_peaks(current, before, first, most)
+        number = torch.arange(source.shape[1], device=signals.device).maximum(first[:, None])[..., None]
+        peaks = Peaks.find(current)
+        frequency = peaks.frequencies(current, before)
+        frequency = frequency.gather(1, number.expand_as(frequency))
+        peaks = Peaks(peaks.of_bin.gather(1, number.expand_as(peaks.of_bin)))
         # The result is later than its source by `lag` hops. Partials need the phase advance of this additional time.
         lag = (middle - source).to(signals.dtype) / hop
         missing = torch.diff(lag, dim=1, prepend=torch.zeros_like(lag[:, :1])) / OVERLAP
-        turns = regions.accumulate(frequency * missing[:, :, None])
-    return synthesize(rotate_phases(current, regions, 2 * math.pi * turns), window, samples)
+        turns = frequency * missing[:, :, None]
+        rotation = unit_phasors((turns - turns.round()).cumsum(1)).gather(-1, peaks.group)
+    return synthesize(current * rotation, window, samples)
 
 
 def _frames(signals: Tensor, middle: Tensor, window: Tensor) -> Tensor:

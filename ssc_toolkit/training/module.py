@@ -141,8 +141,11 @@ class SemiSupConModule(pl.LightningModule):
             raise ValueError(f"loss: expected it to return a scalar tensor, got {found}; use reduction='mean'")
         statistics = self.statistics(projection, batch)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        # Lightning uses "step" as the axis of its loggers, which would otherwise start at 0.
-        logged = {"loss": loss, "learning_rate": rate, **statistics, "step": float(self.global_step + 1)}
+        # Lightning uses "step" as the axis of its loggers, which would otherwise start at 0. It copies numbers to the
+        # device, which may wait for the device, but not tensors.
+        numbers = {"learning_rate": rate, "step": self.global_step + 1}
+        on_cpu = {name: torch.tensor(float(number)) for name, number in numbers.items()}
+        logged = {"loss": loss, **statistics, **on_cpu}
         self.log_dict(logged, batch_size=len(batch["waveforms"]))
         return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
 

@@ -187,3 +187,16 @@ def test_the_learning_rate_rises_and_falls():
     assert warmup_cosine(0, 1, 0.0) == 1
     assert [warmup_constant(step, 100, 10) for step in (0, 10, 99)] == [pytest.approx(1 / 11), 1, 1]
     assert warmup_constant(0, 100, 0.0) == 1
+
+
+def test_logged_values_are_not_copied_to_the_device(monkeypatch):
+    logged = {}
+    module = small_module()
+    module.trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.trainer.strategy.optimizers = [torch.optim.SGD(module.parameters(), lr=0.5)]
+    monkeypatch.setattr(module, "log_dict", lambda values, batch_size: logged.update(values))
+    module.training_step({"waveforms": torch.randn(3, 2, 1, 16000)}, 0)
+    assert all(isinstance(value, torch.Tensor) for value in logged.values())
+    assert (logged["learning_rate"].item(), logged["step"].item()) == (0.5, 1.0)
+    assert {logged[name].device.type for name in ("learning_rate", "step")} == {"cpu"}
+    assert logged["loss"].device.type == module.device.type
