@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+MAX_SAMPLE_RATE = 768_000
+"""Maximum sample rate of audio in hertz."""
 MAX_FINITE = 1e36
 """Largest accepted value of a number without another limit, such as the learning rate.
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import soundfile
 
+from ssc_toolkit.checks import MAX_SAMPLE_RATE
 from ssc_toolkit.decoding.flac import find_flac_streams, set_length
 from ssc_toolkit.decoding.headers import find_audio_data
 from ssc_toolkit.decoding.mp3 import find_mp3_streams, skip_tag
@@ -22,7 +23,7 @@ from ssc_toolkit.decoding.ogg import find_ogg_streams
 from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav, open_with_pyav
 from ssc_toolkit.decoding.spans import CutShort, Span, SpanFile, UnusableFile
 
-MIN_RATE, MAX_RATE = 1_000, 768_000
+MIN_RATE, MAX_RATE = 1_000, MAX_SAMPLE_RATE
 """Range of accepted sample rates in hertz; other values indicate a damaged header."""
 
 MAX_BLOCK_FRAMES = 1 << 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ssc_toolkit.checks import check_choice, check_fraction, check_integer, check_number
+from ssc_toolkit.checks import MAX_SAMPLE_RATE, check_choice, check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, read_checked_json
 from ssc_toolkit.options.checks import check_choices
@@ -78,7 +78,7 @@ class PrepareOptions:
         check_choices(self)
         if self.threads is not None:
             check_integer("threads", self.threads, 1)
-        check_integer("sample_rate", self.sample_rate)
+        check_integer("sample_rate", self.sample_rate, 1, MAX_SAMPLE_RATE)
         check_integer("shard_megabytes", self.shard_megabytes)
         check_number("min_seconds", self.min_seconds, 0)
         check_fraction("max_unusable", self.max_unusable)

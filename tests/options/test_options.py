@@ -168,6 +168,10 @@ PROBED = {"encoder": "a:b", "labels": ("key",)}
             PretrainOptions(tracks="music", out="a", unlabeled=TrackSource(tracks="my.csv", root="nowhere")),
             "unlabeled.root: there is no folder nowhere",
         ),
+        (
+            PrepareOptions(tracks="music", out="a", sample_rate=768_001),
+            "sample_rate: expected an integer from 1 to 768000",
+        ),
         (ProbeOptions(**PROBED, methods=("forest",)), "methods: expected some of linear"),
         (ProbeOptions(**PROBED, numbers=("bpm",)), r"numbers: expected names from labels \(key\), got bpm"),
         (ProbeOptions(**PROBED, window_seconds=0), "window_seconds: expected a positive number of seconds"),

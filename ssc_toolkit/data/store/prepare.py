@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel
-from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.checks import MAX_SAMPLE_RATE, check_fraction, check_integer, check_number
 from ssc_toolkit.data.store.layout import (
     INDEX,
     SHARDS,
@@ -133,8 +133,10 @@ def prepare_store(
             place, tracks, usable, state, partial(write_levels, threads=threads, progress=progress), earlier
         )
         damaged = {shard for shard, description in shards.items() if description is None}
-        _remove_damaged(place, stale.shards if problems else stale.shards | damaged, served)
-        Stale((stale.paths - set(paths)) | (stale.paths & problems.keys()), stale.shards & served).write(place)
+        lost = _lost_tracks(stale.shards | damaged, served_before, stale, usable, problems)
+        _remove_damaged(place, (stale.shards if problems else stale.shards | damaged) - lost.keys(), served)
+        changed = (stale.paths - set(paths)) | (stale.paths & problems.keys())
+        Stale(changed, (stale.shards & served) | lost.keys(), lost).write(place)
     logger.info("%s", _summary(usable, len(set(missing) & usable.keys()), sample_rate))
 
 
@@ -146,7 +148,7 @@ def _check_settings(
     max_unusable: float,
     shard_megabytes: int,
 ) -> None:
-    check_integer("sample_rate", sample_rate)
+    check_integer("sample_rate", sample_rate, 1, MAX_SAMPLE_RATE)
     check_integer("shard_megabytes", shard_megabytes)
     check_number("min_seconds", min_seconds, 0)
     check_local_folder(folder)
@@ -181,6 +183,38 @@ def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
     for shard in shards - served:
         for suffix in (".json", ".pcm"):
             shard_path(folder, shard, suffix).unlink(missing_ok=True)
+
+
+def _lost_tracks(
+    damaged: set[str],
+    served: set[tuple[str, str, int]],
+    stale: Stale,
+    usable: Mapping[str, Place],
+    problems: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """Return the tracks that are only in damaged shards and can no longer be decoded, by shard, and warn about them.
+
+    Args:
+        damaged: names of the damaged shards.
+        served: tracks in the index before this call, as from `served_places`.
+        stale: damaged shards and lost tracks of earlier calls.
+        usable: place of the samples of each usable track, by path.
+        problems: reason for each file that could not be decoded, by path.
+    """
+    lost: dict[str, list[str]] = {}
+    for shard in sorted(damaged):
+        paths = {path for path, own, _ in served if own == shard}.union(stale.lost.get(shard, ()))
+        gone = sorted(path for path in paths - usable.keys() if path in problems or not Path(path).exists())
+        if gone:
+            lost[shard] = gone
+            logger.warning(
+                "the damaged shard %s is kept, because it has the only copy of %d tracks, such as %s; restore the "
+                "audio files and rerun the command to decode them again",
+                shard,
+                len(gone),
+                gone[0],
+            )
+    return lost
 
 
 def _decode(

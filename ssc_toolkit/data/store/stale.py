@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssc_toolkit.data.store.layout import MARKS
@@ -21,10 +21,12 @@ class Stale:
     Attributes:
         paths: paths of audio files whose content has changed, even if size and modification time are the same.
         shards: names of damaged shards.
+        lost: paths of audio files that can no longer be decoded, by the name of the damaged shard with their only copy.
     """
 
     paths: set[str]
     shards: set[str]
+    lost: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Stale:
@@ -41,7 +43,8 @@ class Stale:
         try:
             content = read_checked_json(file, "store", _ADVICE)
             with reading("store", file, _ADVICE):
-                return cls(set(map(str, content["paths"])), set(map(str, content["shards"])))
+                lost = {str(shard): list(map(str, paths)) for shard, paths in content.get("lost", {}).items()}
+                return cls(set(map(str, content["paths"])), set(map(str, content["shards"])), lost)
         except DamagedFile as error:
             logger.warning("%s", error)
             return cls(set(), set())
@@ -49,10 +52,11 @@ class Stale:
     def write(self, folder: Path) -> None:
         """Write the shards and audio files to `marks.json` in the folder of a store, or remove it if there are none."""
         if self.paths or self.shards:
-            write_checked_json(folder / MARKS, {"paths": sorted(self.paths), "shards": sorted(self.shards)})
+            content = {"paths": sorted(self.paths), "shards": sorted(self.shards), "lost": self.lost}
+            write_checked_json(folder / MARKS, content)
         else:
             (folder / MARKS).unlink(missing_ok=True)
 
     def union(self, paths: Iterable[str], shards: Iterable[str]) -> Stale:
         """Return a copy of this object with additional paths of changed audio files and names of damaged shards."""
-        return Stale(self.paths.union(paths), self.shards.union(shards))
+        return Stale(self.paths.union(paths), self.shards.union(shards), self.lost)

@@ -117,7 +117,9 @@ def _find_peaks(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _spectrogram(samples: np.ndarray) -> np.ndarray:
     """Return the magnitudes (frames, bins) of the windows of (samples,)."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
-    spectra = np.fft.rfft(windows * np.hanning(_WINDOW).astype(np.float32), axis=1)
+    from scipy.fft import rfft
+
+    spectra = rfft(windows * np.hanning(_WINDOW).astype(np.float32), axis=1)
     return np.abs(spectra[:, _LOWEST_BIN:_HIGHEST_BIN])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,9 @@ TRAINING_TRACKS = "training_tracks.npz"
 """Name of the file with the record of the training tracks, in the folder of a run, next to that of the encoder."""
 
 _MISSING = "missing"
+MAX_HOURS = 100
+"""Maximum duration of tracks for which fingerprints are computed, which takes about four seconds per hour and core."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,9 @@ class TrackRecord:
 
 def record_tracks(tracks: Tracks, cache: str | Path | None = None, progress: bool = True) -> TrackRecord:
     """Compute the record of tracks, for which each audio file is decoded once.
+
+    Tracks of a collection of more than `MAX_HOURS` have no fingerprints. Only copies of files and shared groups are
+    then found.
 
     Args:
         tracks: track table, data frame or path of a table. Columns named in `GROUP_COLUMNS` are recorded.
@@ -203,6 +210,15 @@ def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path |
 
 
 def _compute_fingerprints(tracks: TrackTable, progress: bool) -> Fingerprints:
+    hours = sum(_lengths(tracks)) / FINGERPRINT_RATE / 3600
+    if hours > MAX_HOURS:
+        logger.warning(
+            "near-duplicates are not searched for in these %d tracks, because they are longer than %d hours together; "
+            "copies of files and shared groups are",
+            len(tracks),
+            MAX_HOURS,
+        )
+        return Fingerprints.joined([fingerprint(np.zeros(0))] * len(tracks))
     read = _make_reader(tracks)
 
     def compute(row: int) -> tuple[np.ndarray, np.ndarray]:

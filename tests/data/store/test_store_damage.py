@@ -141,3 +141,29 @@ def test_damaged_marks_give_a_warning_and_are_restored(store, music, tmp_path, c
     assert verify_store(folder, progress=False).changed == [str(music / "0.wav")]
     assert f"{marks} is damaged" in caplog.text
     assert marks.read_bytes() == content
+
+
+def test_the_only_copy_of_a_track_is_kept_until_its_file_returns(store, music, tmp_path, caplog):
+    folder = tmp_path / "store"
+    tracks = load_tracks(music)
+    gone = music / "5.flac"
+    content = gone.read_bytes()
+    gone.unlink()
+    (shard,) = [
+        file for file in (folder / "shards").glob("*.pcm") if str(gone) in file.with_suffix(".json").read_text()
+    ]
+    with shard.open("r+b") as file:
+        file.truncate(1000)
+    verify_store(folder, progress=False)
+    for _ in range(3):  # from the second call on, the index does not have the track
+        caplog.clear()
+        prepare_store(tracks, folder, RATE, max_unusable=1.0, progress=False)
+        assert shard.exists()
+        assert f"the damaged shard {shard.stem} is kept" in caplog.text
+        assert str(gone) in caplog.text
+        assert len(AudioStore(folder)) == len(tracks) - 1
+    gone.write_bytes(content)
+    prepare_store(tracks, folder, RATE, progress=False)
+    assert not shard.exists()
+    assert not (folder / "marks.json").exists()
+    assert len(AudioStore(folder)) == len(tracks)
