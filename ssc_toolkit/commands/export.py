@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS
 from ssc_toolkit.files import lock_file, make_writable_folder
 from ssc_toolkit.options.export import ExportOptions, check_output
 from ssc_toolkit.options.run_settings import EXPORTED_FROM, read_settings
@@ -32,6 +33,8 @@ def export(options: ExportOptions) -> Path:
     with lock_file(out, "out"):
         check_output(out)
         model, content = load_checkpoint_model(options.path, read_settings(run, "run"))
-        write_model_folder(model, out, {EXPORTED_FROM: run.absolute().name, **content})
+        training = {EXPORTED_FROM: run.absolute().name, **content}
+        record = run / TRAINING_TRACKS
+        write_model_folder(model, out, training, copied=[record] if record.exists() else [])
     print(f"encoder of step {content['step']}, {content['weights']} weights, in {out}")
     return out

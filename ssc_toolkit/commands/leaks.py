@@ -27,8 +27,8 @@ RANKED = "ranked tracks"
 def load_pretraining(encoders: Mapping[str, str]) -> dict[str, TrackRecord | None]:
     """Load the records of the tracks that encoders were pretrained on.
 
-    The record of an encoder is next to its folder, in the folder of its run. It is None for an encoder without one, and
-    for a model that a function returns.
+    The record of an encoder is next to its folder, in the folder of its run, or in its own folder if it was exported.
+    It is None for an encoder without a record, and for a model that a function returns.
 
     Args:
         encoders: folder of each encoder, or module:function, by the name of the model. The names are left out if there
@@ -43,7 +43,8 @@ def load_pretraining(encoders: Mapping[str, str]) -> dict[str, TrackRecord | Non
     records = {}
     for name, source in encoders.items():
         folder = user_path(source, "encoder")
-        found = load_record(Path(folder).absolute().parent / TRAINING_TRACKS) if folder.is_dir() else None
+        places = [folder, folder.absolute().parent] if folder.is_dir() else []
+        found = next((record for place in places if (record := load_record(place / TRAINING_TRACKS)) is not None), None)
         records[PRETRAINING if len(encoders) == 1 else f"{PRETRAINING} of {name}"] = found
     return records
 

@@ -42,6 +42,10 @@ def simplify_message(message: str) -> str:
 
 def _describe_union(found: re.Match[str]) -> str:
     """Return the expected types of an option of several types, such as "expected an integer or 'groups', got "."""
-    types = re.findall(r"- Expected a (typing\.Literal\[.*?\]|[\w.]+)", found[1])
-    known = [_KINDS.get(name, name.removeprefix("typing.Literal[").removesuffix("]")) for name in types]
-    return f"expected {' or '.join(name for name in known if name != 'NoneType')}, got "
+    types = re.findall(r"- Expected a (?:typing\.Literal\[(.*?)\]|([\w.]+))", found[1])
+    known = [
+        f"one of {choices}" if "," in choices else choices or _KINDS.get(name, name)
+        for choices, name in types
+        if name != "NoneType"
+    ]
+    return f"expected {' or '.join(known)}, got "

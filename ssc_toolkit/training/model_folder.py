@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 def write_model_folder(
-    model: ContrastiveModel, folder: Path, training: Mapping[str, Any], mode_of: Path | None = None
+    model: ContrastiveModel,
+    folder: Path,
+    training: Mapping[str, Any],
+    mode_of: Path | None = None,
+    copied: Iterable[Path] = (),
 ) -> Path:
     """Write the encoder and the projector of a model to a folder, which is replaced atomically if it exists.
 
@@ -29,6 +33,7 @@ def write_model_folder(
         folder: the folder. Its parent exists and is locked by the caller.
         training: content of the file `training.json` in the folder, plain data.
         mode_of: folder whose permissions the files get; by default the permissions of a new folder.
+        copied: files that are copied to the folder.
 
     Returns:
         The folder.
@@ -37,6 +42,8 @@ def write_model_folder(
     shutil.rmtree(temporary, ignore_errors=True)
     save_model(model, temporary)
     write_checked_json(temporary / TRAINING, training)
+    for path in copied:
+        shutil.copyfile(path, temporary / path.name)
     mode = (mode_of or temporary).stat().st_mode & 0o666
     for path in temporary.iterdir():
         path.chmod(mode)  # safetensors makes its files readable by the owner only

@@ -17,6 +17,7 @@ from training_runs import SMALL, begin, command, make_tones, pretrain_on, wait_u
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.commands.export import export
+from ssc_toolkit.commands.leaks import load_pretraining
 from ssc_toolkit.encoders import load_encoder, load_model
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import open_model
@@ -56,6 +57,8 @@ def test_the_last_checkpoint_gives_the_encoder_of_the_run(run, tmp_path, capsys)
     assert_equal_models(tmp_path / "e", run / "encoder")
     assert open_model(str(tmp_path / "e")).window_seconds == 0.5
     assert contents(run) == before
+    (record,) = load_pretraining({"e": str(tmp_path / "e")}).values()
+    assert len(record or ()) == 18
     assert (tmp_path / "e" / "model.safetensors").stat().st_mode & 0o777 == 0o644
 
 
