@@ -127,7 +127,7 @@ def test_a_leading_path_is_the_tracks_or_the_study():
 def test_a_number_or_a_word():
     assert pretraining("--learning_rate=auto").learning_rate == "auto"
     assert pretraining("--learning_rate=0.5").learning_rate == 0.5
-    with pytest.raises(InputError, match="learning_rate: expected a number or one of 'auto', got fast"):
+    with pytest.raises(InputError, match="learning_rate: expected a number or 'auto', got fast"):
         pretraining("--learning_rate=fast")
     assert parse_command(ExportOptions, [*REQUIRED["export"], "--checkpoint=20"]).checkpoint == 20
     with pytest.raises(InputError, match="checkpoint: expected an integer written in digits or one of 'best', 'last'"):
