@@ -125,11 +125,14 @@ def estimate_comparison(
         by_method = _time_probes(widths, divided, signals, methods)
     repeated = 1 if folds == 1 else folds * INNER_FOLDS
     fits = {
-        method: repeated * sum(len(seeds) if len(own) > 1 or method in _SEEDED else 1 for own in models.values())
+        method: repeated
+        * sum(len(seeds) if folds > 1 or len(own) > 1 or method in _SEEDED else 1 for own in models.values())
         for method in methods
     }
     fitting = sum(seconds * fits[method] for method, seconds in by_method.items())
     size = 4 * sum(widths.values()) * (len(tracks) + int(is_test.sum()) * (len(conditions) - 1))
+    cached = sum(path.stat().st_size for path in (folder / "cache").glob("*.npy"))
+    written = max(0, size - cached)
     report = _REPORT_BYTES + audio_clips * _CLIP_BYTES
     number = sum(condition.transform is not None for condition in conditions)
     work = (
@@ -142,8 +145,8 @@ def estimate_comparison(
         work,
         clean + corrupted + fitting + _REPORT_SECONDS + audio_clips * _CLIP_SECONDS,
         max(peak_memory(), current_memory()) + 2 * size,
-        {folder: size + report},
-        {"embeddings": size, "report": report},
+        {folder: written + report},
+        {"embeddings": written, "report": report},
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import format_cells
-from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.environment import describe_environment
 from ssc_toolkit.evaluation.embedding.windows import WINDOW_RULE
@@ -62,12 +62,18 @@ def provenance_of(
 def track_names(tracks: Tracks) -> list[str]:
     """Return a name for each track that does not depend on the location of the files.
 
-    If the table has the column `track_id`, the name is its value. Otherwise, the name is the path relative to the
-    deepest folder that contains all tracks.
+    If the table has the column `track_id`, the name is its value. Otherwise, and for an empty cell, the name is the
+    path relative to the deepest folder that contains all tracks.
     """
     tracks = as_track_table(tracks)
     if "track_id" in tracks:
-        return [name or "" for name in format_cells(tracks["track_id"])]
+        ids = format_cells(tracks["track_id"])
+        paths = _relative_paths(tracks) if "path" in tracks else [""] * len(tracks)
+        return [name or path for name, path in zip(ids, paths, strict=True)]
+    return _relative_paths(tracks)
+
+
+def _relative_paths(tracks: TrackTable) -> list[str]:
     paths = tracks["path"].astype(str).tolist()
     folders = {str(Path(path).parent) for path in paths}
     root = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else None

@@ -11,6 +11,7 @@ from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.options.run_settings import (
     BEST_CHECKPOINT,
     CHECKPOINT,
+    ENCODER_FOLDER,
     EXPORTED_FROM,
     SETTINGS,
     TRAINING,
@@ -61,7 +62,10 @@ class ExportOptions:
             found = [name for file, name in names.items() if (folder / file).is_file()]
             known = ", ".join([*found, *map(str, kept_steps(folder))]) or "none, because no checkpoint is saved yet"
             raise InputError(f"checkpoint: expected one that {folder} contains ({known}), got {self.checkpoint}")
-        check_output(user_path(self.out, "out"))
+        out = user_path(self.out, "out")
+        if out.resolve() == (folder / ENCODER_FOLDER).resolve():
+            raise InputError(f"out: {out} is the folder of the encoder of the run itself; choose another folder")
+        check_output(out)
 
 
 def check_output(out: Path) -> None:

@@ -52,7 +52,7 @@ class PretrainOptions(TrackSource):
             labels.
         temperature: temperature of the loss.
         steps: number of optimizer steps. To make a run longer, rerun the command with more steps.
-        learning_rate: maximum learning rate. "auto" chooses it by a range test of 100 steps before the first step, and
+        learning_rate: maximum learning rate. "auto" chooses it by a range test of 60 steps before the first step, and
             records it in `learning_rate.json`.
         severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
         omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
@@ -172,10 +172,10 @@ class PretrainOptions(TrackSource):
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
-        if self.optimizer.ema_decay is not None and self.trainer.strategy.startswith(SHARDED):
+        if self.trainer.strategy.startswith(SHARDED):  # the first process validates and saves whole weights
             raise InputError(
-                f"optimizer.ema_decay: expected whole weights in each process, got trainer.strategy "
-                f"{self.trainer.strategy}; use ddp"
+                "trainer.strategy: expected one with all weights in each process, such as ddp, got "
+                f"{self.trainer.strategy}"
             )
         monitor = self.validation.monitor
         if monitor is not None and MEASURES[monitor].needs_labels and self.validation_column is None:

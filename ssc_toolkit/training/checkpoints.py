@@ -15,6 +15,7 @@ from torch import nn
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.losses import CrossBatchMemory
+from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.options.run_settings import BEST_CHECKPOINT, CHECKPOINT, trained_steps
 
 _ADVICE = "restore it from a copy, or delete it to start the run again from its first step"
@@ -127,20 +128,28 @@ def check_best_checkpoint(path: Path) -> None:
         verify_checksum(path, "out", "restore it, or delete it to select it from the following steps")
 
 
-def check_space(folder: Path, module: nn.Module, kept: int = 0, *, is_monitored: bool = False) -> None:
-    """Raise InputError unless the disk has space for the encoder and the next checkpoints of a run.
+def needed_space(folder: Path, module: nn.Module, options: PretrainOptions, done: int = 0) -> dict[str, int]:
+    """Return the disk space in bytes that a run needs in addition to its existing files, by the use of the space.
 
     The previous checkpoint is kept until the next one is complete.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the run. It need not exist.
         module: the LightningModule.
-        kept: number of checkpoints that the run will keep.
-        is_monitored: whether the best checkpoint is saved as well.
+        options: options of the run.
+        done: number of completed steps.
     """
-    names = (CHECKPOINT, BEST_CHECKPOINT) if is_monitored else (CHECKPOINT,)
-    checkpoints = kept + 1 + sum(not (folder / name).exists() for name in names)
-    needed = estimate_checkpoint_bytes(module) * checkpoints + model_bytes(module) + _BESIDE
+    names = (CHECKPOINT,) if options.validation.monitor is None else (CHECKPOINT, BEST_CHECKPOINT)
+    keep_every = options.keep_checkpoints_every or options.steps + 1
+    kept = max(0, options.steps // keep_every - done // keep_every)
+    count = kept + 1 + sum(not (folder / name).exists() for name in names)
+    name = "1 checkpoint" if count == 1 else f"{count} checkpoints"
+    return {name: count * estimate_checkpoint_bytes(module), "encoder": model_bytes(module), "logs": _BESIDE}
+
+
+def check_space(folder: Path, module: nn.Module, options: PretrainOptions, done: int = 0) -> None:
+    """Raise InputError unless the disk has the space of `needed_space`."""
+    needed = sum(needed_space(folder, module, options, done).values())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(

@@ -16,6 +16,7 @@ from torch import Tensor
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.losses.gradient_cache import RandomState
 from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.options.pretrain import AUTO
 from ssc_toolkit.preflight import (
     Estimate,
     check_memory,
@@ -24,8 +25,9 @@ from ssc_toolkit.preflight import (
     format_seconds,
     peak_memory,
 )
-from ssc_toolkit.training.checkpoints import estimate_checkpoint_bytes, model_bytes
+from ssc_toolkit.training.checkpoints import estimate_checkpoint_bytes, model_bytes, needed_space
 from ssc_toolkit.training.data import NumberedBatches, SemiSupConDataModule
+from ssc_toolkit.training.learning_rate import STEPS as SEARCH_STEPS
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.validation import ValidationSet
 
@@ -33,8 +35,8 @@ _STEPS = 3
 _MAX_STEPS = 10
 _MIN_SECONDS = 2.0  # after which no further step is timed, if there are three
 _MAX_SECONDS = 10.0  # after which no further step is timed
-_MEASURED_ITEMS = 2
-_BESIDE = 16 * 2**20  # bytes of history, event files and plots
+_MEASURED_ITEMS = (2, 4)
+_RATE = 1e-3  # if the learning rate is not chosen yet
 _WORKER_BYTES = 150 * 2**20
 _BYTES_PER_SECOND = 300 * 2**20  # at which checkpoints are written
 _CHECKPOINT_SECONDS = 0.03
@@ -95,8 +97,10 @@ def _summarize(
 ) -> Estimate:
     """Return the estimate, given the seconds of a step and of a measurement on the validation set."""
     steps = max(0, options.steps - done)
-    checkpoint, encoder = estimate_checkpoint_bytes(module), model_bytes(module.model.encoder)
-    saving = (steps // options.checkpoint_every + 1) * (checkpoint / _BYTES_PER_SECOND + _CHECKPOINT_SECONDS)
+    saving = (steps // options.checkpoint_every + 1) * (
+        estimate_checkpoint_bytes(module) / _BYTES_PER_SECOND + _CHECKPOINT_SECONDS
+    )
+    searching = 2 * SEARCH_STEPS * step if options.learning_rate == AUTO and not done else 0.0
     measuring = (steps // options.validation.every + 1) * validation if steps and validation else 0.0
     datasets = data.dataset.datasets if isinstance(data.dataset, JoinedDataset) else [data.dataset]
     audio = sum(int(part.lengths.sum()) / part.sample_rate for part in datasets)
@@ -106,10 +110,10 @@ def _summarize(
         work += " per process"
     if validation:
         work += f", {format_seconds(measuring)} of it for validation" if measuring > 1 else ""
-    disk = {"two checkpoints": 2 * checkpoint, "encoder": encoder, "logs": _BESIDE}
+    disk = needed_space(folder, module, options, done)
     return Estimate(
         work,
-        _START_SECONDS + steps * step + saving + measuring,
+        _START_SECONDS + searching + steps * step + saving + measuring,
         max(peak_memory(), current_memory()) + options.workers * (_WORKER_BYTES + 2 * batch),
         {folder: sum(disk.values())},
         disk,
@@ -127,13 +131,26 @@ class _Trial:
     device: torch.device
 
     def __post_init__(self) -> None:
-        self._optimizer = self.module.make_optimizer(self.module.parameters(), lr=self.module.learning_rate)
+        for part in self.module.modules():
+            if getattr(part, "gather", False):
+                setattr(part, "gather", False)  # noqa: B010 - the other processes do not run these steps
+        rate = _RATE if self.options.learning_rate == AUTO else self.module.learning_rate
+        self._optimizer = self.module.make_optimizer(self.module.parameters(), lr=rate)
         self._batches = NumberedBatches(self.data.dataset, self.data.batch_sampler(), self.data.seed)
 
     def measure_bytes(self, items: int) -> int:
-        """Return the memory in bytes of a step with some items at once, extrapolated from a step with two items."""
-        batch = _first_items(self._batches[0], _MEASURED_ITEMS)
-        count = len(batch["waveforms"])
+        """Return the memory in bytes of a step with some items at once, extrapolated from small steps."""
+        batch = self._batches[0]
+        counts = [min(count, len(batch["waveforms"])) for count in _MEASURED_ITEMS]
+        small, large = (self._stored_bytes(_first_items(batch, count)) for count in counts)
+        # What does not depend on the number of items, such as copies of the weights in half precision, cancels.
+        per_item = (large - small) / (counts[1] - counts[0]) if counts[1] > counts[0] else large / counts[1]
+        activations = (large + per_item * (items - counts[1])) * _GRADIENTS
+        waveforms = 4 * batch["waveforms"][0].numel() * self.options.batch_size * _WAVEFORM_COPIES
+        return round(activations + waveforms) + 3 * model_bytes(self.module)
+
+    def _stored_bytes(self, batch: dict[str, Any]) -> int:
+        """Run a step, and return the memory in bytes that its backward pass reads."""
         parameters = {weight.untyped_storage().data_ptr() for weight in self.module.parameters()}
         stored: dict[int, int] = {}
 
@@ -148,9 +165,7 @@ class _Trial:
             loss = self._loss(batch)
         self._optimize(loss)
         self.module.chunk_size = chunk
-        activations = sum(stored.values()) / count * items * _GRADIENTS
-        waveforms = 4 * batch["waveforms"][0].numel() * self.options.batch_size * _WAVEFORM_COPIES
-        return round(activations + waveforms) + 3 * model_bytes(self.module)
+        return sum(stored.values())
 
     def time_step(self) -> float:
         """Return the mean duration of a step in seconds, with reading of the audio."""

@@ -147,14 +147,15 @@ def _summarize(trainer: pl.Trainer, validation: Validation | None, best: BestChe
     if validation is not None:
         found["validation"] = {"step": validation.step, **validation.values}
     if best is not None:
-        found["best"] = {"monitor": best.monitor, "value": best.value, "step": best.step}
+        value, at = best.saved or (None, None)
+        found["best"] = {"monitor": best.monitor, "value": value, "step": at}
     if trainer.is_global_zero:
         logger.info("ended after step %d of %d: %s", step, trainer.max_steps, ended)
         if validation is not None and validation.values:
             values = ", ".join(f"{name} {value:.4g}" for name, value in validation.values.items())
             logger.info("validation after step %d: %s", validation.step, values)
-        if best is not None and best.step is not None:
-            logger.info("%s is from step %d: %s %.4g", best.path, best.step, best.monitor, best.value)
+        if best is not None and best.saved is not None:
+            logger.info("%s is from step %d: %s %.4g", best.path, best.saved[1], best.monitor, best.saved[0])
     return found
 
 

@@ -20,6 +20,7 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import AUTO, PretrainOptions
@@ -65,6 +66,7 @@ from ssc_toolkit.training.run_folder import (
     check_folder,
     claim_run_folder,
     record_start,
+    remove_checkpoints,
     save_encoder,
     save_training_record,
     verify_run,
@@ -258,28 +260,33 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
     columns = options.label_columns
     if first:
-        check_best_checkpoint(folder / BEST_CHECKPOINT)
-        keep_every = options.keep_checkpoints_every or options.steps + 1
-        kept = options.steps // keep_every - done // keep_every
-        check_space(folder, module, kept, is_monitored=options.validation.monitor is not None)
+        if checkpoint.exists():
+            check_best_checkpoint(folder / BEST_CHECKPOINT)
+        else:
+            remove_checkpoints(folder)
+        check_space(folder, module, options, done)
+        estimate = estimate_training(module, found.batches, options, folder, done, found.validation_set)
+        estimate.report()
         record_start(folder, options)
-        (folder / CHECKSUMS).unlink(missing_ok=True)  # the history of a complete run that is made longer changes
         logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
         if options.validation.every and found.validation_set is None:
             logger.info("no validation: fewer than two usable tracks have the split 'valid'")
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
-        _estimate(options, folder, module, found).report()
+        if not (folder / TRAINING_TRACKS).exists():
+            save_training_record(found.parts, folder)
     measures = () if found.validation_set is None else found.validation_set.measures
     history = History(
         folder / HISTORY, (EFFECTIVE_RANK, *measures), found.batches.dataset.describe_item, options.logs.every
     )
     if options.learning_rate == AUTO and not checkpoint.exists():  # the checkpoint contains the chosen rate
         module.learning_rate = find_learning_rate(module, found.batches, folder, options)
+    if first:  # these files of a complete run that is made longer are written again at its end
+        for name in (CHECKSUMS, SUMMARY):
+            (folder / name).unlink(missing_ok=True)
     ending = fit(module, found.batches, folder, options, history, done, found.validation_set)
     if first:
-        save_training_record(found.parts, folder)
         write_checked_json(folder / SUMMARY, ending)
         with module.evaluated_weights():
             save_encoder(module.model, folder, ending["step"], options)

@@ -32,6 +32,8 @@ from ssc_toolkit.options.run_settings import (
     STEPS,
     check_run_settings,
     holds_run,
+    kept_checkpoint,
+    kept_steps,
     read_settings,
     select_settings,
     to_plain,
@@ -84,6 +86,14 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
         check_run_settings(folder, options, identity)
     else:  # this replaces the settings of a run that has no checkpoint
         write_checked_json(folder / SETTINGS, to_plain(select_settings(options) | dict(identity)))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
+    for name in (BEST_CHECKPOINT, LEARNING_RATE, TRAINING_TRACKS):
+        (folder / name).unlink(missing_ok=True)
+    for step in kept_steps(folder):
+        kept_checkpoint(folder, step).unlink()
 
 
 def check_folder(folder: Path) -> None:

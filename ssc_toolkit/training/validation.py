@@ -106,7 +106,11 @@ class ValidationSet:
         has_probe = (
             self.training is not None and self.training_labels is not None and self.training_labels.labeled.any()
         )
-        possible = {NEIGHBOR_AGREEMENT: labeled > 1, PROBE_SCORE: labeled > 1 and has_probe}
+        possible = {
+            "val_alignment": self.dataset.views > 1,
+            NEIGHBOR_AGREEMENT: labeled > 1,
+            PROBE_SCORE: labeled > 1 and has_probe,
+        }
         return [name for name in MEASURES if possible.get(name, True)]
 
     def describe(self) -> str:

@@ -15,6 +15,7 @@ from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import find_training_rows, make_view_sampler
 from ssc_toolkit.training.validation import ValidationSet
 
+_MIN_VIEWS = 2
 _MIN_TRACKS = 2
 """Minimum number of tracks, because the contrastive loss of a track needs other tracks as negatives."""
 
@@ -41,6 +42,8 @@ def check_validation_split(table: TrackTable, signals: Mapping[str, Labels], opt
             f"validation.monitor: expected at least {_MIN_TRACKS} tracks with the split 'valid', got "
             f"{int(is_valid.sum())}"
         )
+    if monitor == "val_alignment" and options.views < _MIN_VIEWS:
+        raise InputError(f"validation.monitor: expected another measure with views=1, got {monitor}")
     if not MEASURES[monitor].needs_labels:
         return
     assert column is not None  # checked with the options

@@ -88,7 +88,7 @@ def test_too_little_disk_space_is_an_error_before_training(music, tmp_path, monk
         pretrain_on(music / "my.csv", tmp_path, **SMALL)
     assert not (tmp_path / "last.ckpt").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60 * 2**20))
-    check_space(tmp_path, module)
+    check_space(tmp_path, module, PretrainOptions(tracks="music", out="run"))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import random
 import shutil
@@ -12,11 +13,14 @@ import pytest
 import torch
 from training_runs import SMALL, losses, pretrain_on
 
-from ssc_toolkit.data import AudioStore, load_tracks
-from ssc_toolkit.encoders import load_encoder
+from ssc_toolkit.data import AudioStore, ContrastiveDataset, check_audio, load_tracks
+from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options import PretrainOptions, SegmentOptions, TrainerOptions
 from ssc_toolkit.preflight import find_memory
+from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule
+from ssc_toolkit.training.estimate import _Trial
 
 pretraining = importlib.import_module("ssc_toolkit.training.pretrain")  # the package has a function of this name
 Usage = namedtuple("Usage", "total used free")
@@ -52,6 +56,17 @@ def test_the_timed_steps_do_not_change_the_run(music, tmp_path, monkeypatch, cap
     without = pretrain_on(music / "my.csv", tmp_path / "plain", **options)
     assert losses(tmp_path / "timed") == losses(tmp_path / "plain")
     assert is_equal(weights(found), weights(without))
+
+
+def test_the_timed_steps_gather_from_no_other_process(music):
+    options = PretrainOptions(tracks=str(music / "my.csv"), out="run", **SMALL)
+    loss = CrossBatchMemory(SemiSupConLoss(gather=True), 8)
+    module = SemiSupConModule(ContrastiveModel(MelCNN(n_mels=32)), loss)
+    dataset = ContrastiveDataset(check_audio(load_tracks(music / "my.csv")), 16000, 0.5)
+    data = SemiSupConDataModule(dataset, 6)
+    trial = _Trial(copy.deepcopy(module), data, options, torch.device("cpu"))
+    assert [part.gather for part in trial.module.modules() if hasattr(part, "gather")] == [False]
+    assert loss.loss.gather
 
 
 def states():

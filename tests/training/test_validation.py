@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ from ssc_toolkit.training import (
     ValidationOptions,
     ValidationSet,
 )
+from ssc_toolkit.training.callbacks.saving import SaveCheckpoints
 from ssc_toolkit.training.dataset_factory import encoded_columns, make_training_dataset, select_training_rows
 from ssc_toolkit.training.validation_factory import make_validation_set
 
@@ -80,13 +82,14 @@ def set_of(tracks, **options) -> ValidationSet:
     return ValidationSet(dataset, labels, dataset, labels, **options)
 
 
-def train(tracks, callbacks, module=None, steps=12, data=None) -> dict[str, torch.Tensor]:
+def train(tracks, callbacks, module=None, steps=12, data=None, checkpoint=None) -> dict[str, torch.Tensor]:
     """Train, and return the weights."""
     module = module_of() if module is None else module
     dataset = ContrastiveDataset(tracks, RATE, 0.5, labels=encode_labels(tracks, "pitch"))
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = pl.Trainer(max_steps=steps, accelerator="cpu", callbacks=callbacks, enable_model_summary=False, **quiet)
-    trainer.fit(module, SemiSupConDataModule(dataset, batch_size=6) if data is None else data)
+    batches = SemiSupConDataModule(dataset, batch_size=6) if data is None else data
+    trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
@@ -200,6 +203,40 @@ def test_early_stopping_counts_validations(tracks, tmp_path):
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.slow
+def test_a_better_checkpoint_of_a_killed_run_is_not_replaced(tracks, tmp_path):
+    def fit(steps: int, every: int, values: list[float], checkpoint=None) -> BestCheckpoint:
+        validation = Validation(set_of(tracks), every)
+        validation.validation_set.measure = lambda _: {"val_loss": values.pop(0)}
+        best = BestCheckpoint(tmp_path / "best.ckpt", validation, "val_loss")
+        save = SaveCheckpoints(tmp_path / "last.ckpt", 1000, 4)
+        train(tracks, [validation, best, save], steps=steps, checkpoint=checkpoint)
+        return best
+
+    assert fit(6, 2, [3.0, 2.9, 2.5]).saved == (2.5, 6)
+    kept = tmp_path / "checkpoints" / "step-4.ckpt"  # the run is killed after step 6, and its last checkpoint is older
+    found = fit(8, 3, [2.7, 2.6], checkpoint=kept)
+    assert (found.value, found.step) == (2.6, 8)
+    assert found.saved == (2.5, 6)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 6
+    assert fit(8, 3, [2.7, 2.4], checkpoint=kept).saved == (2.4, 8)
+    assert fit(2, 2, [9.0]).saved == (9.0, 2)  # a training that is not resumed has its own best checkpoint
+
+
+@pytest.mark.slow
+def test_the_end_of_a_shorter_run_does_not_count_for_patience(tracks):
+    def wait_after(steps: int) -> int:
+        validation = Validation(set_of(tracks), every=4)
+        validation.validation_set.measure = lambda _: {"val_loss": 1.0}
+        best = BestCheckpoint(Path("unused"), validation, "val_loss", 10)
+        best.value, best.step = 0.5, 1
+        best.on_fit_start = lambda *_: None
+        train(tracks, [validation, best], steps=steps)
+        return best.wait
+
+    assert (wait_after(8), wait_after(10)) == (2, 2)
+
+
 def attract(embeddings: torch.Tensor) -> torch.Tensor:
     """A loss without negatives: the mean distance of two views."""
     return (torch.nn.functional.normalize(embeddings, dim=-1).diff(dim=1) ** 2).sum(-1).mean()
@@ -259,6 +296,19 @@ def test_validation_changes_no_weight_of_a_run(music, tmp_path):
 
 
 @pytest.mark.slow
+def test_checkpoints_of_a_run_without_last_checkpoint_are_removed(music, tmp_path):
+    arguments = {**SMALL, "validation": ValidationOptions(every=2, monitor="val_loss"), "keep_checkpoints_every": 2}
+    pretrain_on(music / "my.csv", tmp_path, **arguments)
+    shutil.rmtree(tmp_path / "encoder")
+    (tmp_path / "last.ckpt").unlink()  # as if it was killed before its first regular checkpoint
+    for name in ("best.ckpt", "checkpoints/step-2.ckpt", "checkpoints/step-6.ckpt"):
+        (tmp_path / name).write_bytes(b"of another training")
+    pretrain_on(music / "my.csv", tmp_path, **SMALL | {"steps": 3, "temperature": 0.5})
+    assert not (tmp_path / "best.ckpt").exists()
+    assert not list((tmp_path / "checkpoints").glob("*.ckpt"))
+
+
+@pytest.mark.slow
 def test_a_lost_or_damaged_best_checkpoint(music, tmp_path, caplog):
     arguments = {**SMALL, "validation": ValidationOptions(every=2, monitor="val_loss")}
     pretrain_on(music / "my.csv", tmp_path, **arguments)
@@ -292,6 +342,12 @@ def test_options_that_cannot_work_are_errors(music, tmp_path, options, words):
     with pytest.raises(InputError, match=words):
         pretrain_on(music / "my.csv", tmp_path / "run", **SMALL, validation=ValidationOptions(**options))
     assert not (tmp_path / "run").exists()
+
+
+def test_alignment_needs_two_views(music, tmp_path):
+    options = SMALL | {"views": 1, "labels": "note", "labeled_fraction": 1.0}
+    with pytest.raises(InputError, match=r"validation\.monitor: expected another measure with views=1"):
+        pretrain_on(music / "my.csv", tmp_path, **options, validation=ValidationOptions(monitor="val_alignment"))
 
 
 @pytest.mark.parametrize(

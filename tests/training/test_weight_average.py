@@ -89,10 +89,8 @@ def test_decays_out_of_range_are_errors(decay):
 
 def test_combinations_that_cannot_work_are_errors(music, tmp_path):
     options = {"tracks": str(music / "my.csv"), "out": str(tmp_path)}
-    with pytest.raises(InputError, match=r"optimizer\.ema_decay: expected whole weights"):
-        PretrainOptions(
-            **options, optimizer=OptimizerOptions(ema_decay=0.9), trainer=TrainerOptions(strategy="fsdp")
-        ).check()
+    with pytest.raises(InputError, match=r"trainer\.strategy: expected one with all weights"):
+        PretrainOptions(**options, trainer=TrainerOptions(strategy="fsdp")).check()
     with pytest.raises(InputError, match="learning_rate: expected a number with 2 processes, got auto"):
         PretrainOptions(**options, learning_rate="auto", trainer=TrainerOptions(devices=2)).check()
     with pytest.raises(InputError, match=r"optimizer\.max_grad_norm: expected a positive number"):

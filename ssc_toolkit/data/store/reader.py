@@ -165,6 +165,11 @@ class AudioStore(StoredTracks):
         rows = _whole("row", [row])
         return self.read(rows, [0], max(1, int(self._lengths[rows[0]])))[0]
 
+    @property
+    def channel(self) -> str:
+        """Conversion of the source files to mono: "mean", "left", "right" or "loudest"."""
+        return self._info.channel
+
     def part(self, rank: int, world_size: int) -> Tensor:
         """Return the row numbers that one of several processes should read.
 

@@ -76,7 +76,18 @@ class EmbeddingCache:
 
     @cached_property
     def _audio(self) -> str:
-        return text_hash("".join(hash_audio(self._tracks)))
+        return text_hash(describe_source(self._tracks) + "".join(hash_audio(self._tracks)))
+
+
+def describe_source(tracks: TrackTable) -> str:
+    """Return the sample rate and the channel of the store of tracks, or an empty text for tracks that are files.
+
+    Stores of the same files contain different audio if these settings differ.
+    """
+    if tracks.store is None:
+        return ""
+    store = AudioStore(tracks.store)
+    return f"{store.sample_rate} Hz {store.channel}"
 
 
 def hash_audio(tracks: TrackTable) -> list[str]:

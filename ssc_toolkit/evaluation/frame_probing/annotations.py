@@ -176,6 +176,10 @@ def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
             raise ValueError(f"it has no column {missing[0]!r}")
         numbers = [column for column in columns if column != "path"]
         table[numbers] = table[numbers].apply(pd.to_numeric)
+        values = table[numbers].to_numpy(dtype=float)
+        is_bad = ~(np.isfinite(values) & (values >= 0)).all(axis=1)
+        if is_bad.any():
+            raise ValueError(f"row {int(is_bad.argmax()) + 1} has a number that is missing or below 0")
     folder = file.absolute().parent
     return table.assign(path=[str(folder / name) for name in table["path"].astype(str)])
 

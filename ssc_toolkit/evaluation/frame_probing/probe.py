@@ -60,8 +60,11 @@ class FrameProbe:
                 times, outputs = _outputs(reader, row, [self.linear])
                 values.append(_annotation_of(tracks, annotations, row).score(times, outputs[0], self.threshold))
         metric = next(iter(annotations.values())).metric
-        headline = bootstrap_mean(np.array(values), find_groups(tracks)[rows], seed)
-        return Score(metric, headline, {}, len(rows), rows=rows)
+        is_defined = np.isfinite(values)
+        groups = find_groups(tracks)[rows]
+        headline = bootstrap_mean(np.array(values), groups, seed)
+        count = len(np.unique(groups[is_defined]))
+        return Score(metric, headline, {}, int(is_defined.sum()), groups=count, rows=rows)
 
 
 def frame_probe(

@@ -51,6 +51,19 @@ class Fingerprints:
         counts = np.array([len(part[0]) for part in parts], dtype=np.int64)
         return cls(np.concatenate(landmarks), np.concatenate(frames), counts)
 
+    @classmethod
+    def of_nothing(cls, tracks: int) -> Fingerprints:
+        """Return empty fingerprints of several tracks."""
+        return cls.joined([(np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.uint16))] * tracks)
+
+    def check(self) -> None:
+        """Raise ValueError unless shapes and types are those of fingerprints."""
+        kinds = (self.landmarks, np.uint32), (self.frames, np.uint16), (self.counts, np.int64)
+        if any(values.ndim != 1 or values.dtype != kind for values, kind in kinds):
+            raise ValueError("expected vectors of uint32, uint16 and int64")
+        if (self.counts < 0).any() or not self.counts.sum() == len(self.landmarks) == len(self.frames):
+            raise ValueError("the numbers of landmarks differ")
+
     def __len__(self) -> int:
         return len(self.counts)
 

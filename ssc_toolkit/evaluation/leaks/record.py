@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.cache import hash_audio
+from ssc_toolkit.evaluation.embedding.cache import describe_source, hash_audio
 from ssc_toolkit.evaluation.leaks.fingerprints import FINGERPRINT_RATE, MAX_SECONDS, Fingerprints, fingerprint
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, make_writable_folder, reading, verify_checksum
@@ -41,7 +40,7 @@ TRAINING_TRACKS = "training_tracks.npz"
 _MISSING = "missing"
 MAX_HOURS = 100
 """Maximum duration of tracks for which fingerprints are computed, which takes about four seconds per hour and core."""
-logger = logging.getLogger(__name__)
+_MAX_TEXT = 200  # characters; longer names and groups are replaced by their hash
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class TrackRecord:
         fingerprints: acoustic fingerprint of each track. It is empty for sounds without landmarks.
         groups: (tracks,) text for each group column: the group of each track, empty if unknown.
         dataset: name of the published dataset of the tracks, or an empty text.
+        is_searchable: whether the tracks have hashes and fingerprints. They do not if they are too long.
         paths: (tracks,) paths without symbolic links, if the tracks were read in this process. They are not saved.
             `find_leaks` does not compare tracks with the same path.
     """
@@ -64,6 +64,7 @@ class TrackRecord:
     groups: Mapping[str, np.ndarray] = field(default_factory=dict)
     dataset: str = ""
     paths: np.ndarray | None = None
+    is_searchable: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,15 +75,20 @@ class TrackRecord:
         groups = {column: values[rows] for column, values in self.groups.items()}
         paths = None if self.paths is None else self.paths[rows]
         return TrackRecord(
-            self.names[rows], self.hashes[rows], self.fingerprints.select(rows), groups, self.dataset, paths
+            self.names[rows],
+            self.hashes[rows],
+            self.fingerprints.select(rows),
+            groups,
+            self.dataset,
+            paths,
+            self.is_searchable,
         )
 
 
 def record_tracks(tracks: Tracks, cache: str | Path | None = None, progress: bool = True) -> TrackRecord:
     """Compute the record of tracks, for which each audio file is decoded once.
 
-    Tracks of a collection of more than `MAX_HOURS` have no fingerprints. Only copies of files and shared groups are
-    then found.
+    Tracks of more than `MAX_HOURS` together are not decoded and not hashed. Only shared groups are then found.
 
     Args:
         tracks: track table, data frame or path of a table. Columns named in `GROUP_COLUMNS` are recorded.
@@ -100,16 +106,20 @@ def record_tracks(tracks: Tracks, cache: str | Path | None = None, progress: boo
         (['a.wav', 'b.flac'], [256, 256])
     """
     tracks = as_track_table(tracks)
-    hashes = ["" if found == _MISSING else found for found in hash_audio(tracks)]
+    is_searchable = _hours(tracks) <= MAX_HOURS
+    hashes = [""] * len(tracks)
+    if is_searchable:
+        hashes = ["" if found == _MISSING else found for found in hash_audio(tracks)]
     lowered = {str(column).lower(): str(column) for column in tracks}
     groups = {name: _texts(format_cells(tracks[lowered[name]])) for name in GROUP_COLUMNS if name in lowered}
     return TrackRecord(
         _texts(track_names(tracks)),
         _texts(hashes),
-        _fingerprints(tracks, hashes, cache, progress),
+        _fingerprints(tracks, hashes, cache, progress) if is_searchable else Fingerprints.of_nothing(len(tracks)),
         groups,
         str(dataset_of(tracks).get("name", "")),
         _texts([os.path.realpath(path) for path in tracks["path"]]),
+        is_searchable,
     )
 
 
@@ -133,6 +143,7 @@ def join_records(records: Sequence[TrackRecord]) -> TrackRecord:
         fingerprints,
         groups,
         datasets.pop() if len(datasets) == 1 else "",
+        is_searchable=all(record.is_searchable for record in records),
     )
 
 
@@ -147,6 +158,7 @@ def save_record(record: TrackRecord, path: Path) -> None:
         "frames": own.frames,
         "counts": own.counts,
         "dataset": np.array(record.dataset),
+        "is_searchable": np.array(record.is_searchable),
         **{f"group_{column}": values for column, values in record.groups.items()},
     }
     with atomic_path(path) as temporary:
@@ -176,17 +188,20 @@ def load_record(path: Path, argument: str = "encoder") -> TrackRecord | None:
         if str(content["rule"]) != RULE:
             return None
         own = Fingerprints(content["landmarks"], content["frames"], content["counts"])
-        if len(own) != len(content["names"]) or own.counts.sum() != len(own.landmarks):
-            raise ValueError("its tracks and fingerprints differ in number")
+        own.check()
         groups = {name.removeprefix("group_"): content[name] for name in content.files if name.startswith("group_")}
-        return TrackRecord(content["names"], content["hashes"], own, groups, str(content["dataset"]))
+        texts = [content["names"], content["hashes"], *groups.values()]
+        if any(text.shape != (len(own),) or text.dtype.kind != "U" for text in texts):
+            raise ValueError("its tracks and fingerprints differ in number")
+        is_searchable = bool(content["is_searchable"])
+        return TrackRecord(texts[0], texts[1], own, groups, str(content["dataset"]), is_searchable=is_searchable)
 
 
 def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path | None, progress: bool) -> Fingerprints:
     """Return the fingerprints of the tracks, from the cache if they are there."""
     if cache is None:
         return _compute_fingerprints(tracks, progress)
-    name = text_hash(repr((RULE, tracks.store is None, list(hashes))))
+    name = text_hash(repr((RULE, describe_source(tracks), list(hashes))))
     path = make_writable_folder(user_path(cache, "cache"), "cache") / f"{name}.npz"
 
     def read(entry: Path) -> Fingerprints:
@@ -210,15 +225,6 @@ def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path |
 
 
 def _compute_fingerprints(tracks: TrackTable, progress: bool) -> Fingerprints:
-    hours = sum(_lengths(tracks)) / FINGERPRINT_RATE / 3600
-    if hours > MAX_HOURS:
-        logger.warning(
-            "near-duplicates are not searched for in these %d tracks, because they are longer than %d hours together; "
-            "copies of files and shared groups are",
-            len(tracks),
-            MAX_HOURS,
-        )
-        return Fingerprints.joined([fingerprint(np.zeros(0))] * len(tracks))
     read = _make_reader(tracks)
 
     def compute(row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -250,6 +256,13 @@ def _make_reader(tracks: TrackTable) -> Callable[[int], np.ndarray]:
     return read
 
 
+def _hours(tracks: TrackTable) -> float:
+    """Return the hours of audio that are fingerprinted. Tracks of unknown duration do not count."""
+    if "seconds" not in tracks:
+        return 0.0
+    return float(tracks["seconds"].astype(float).clip(upper=MAX_SECONDS).sum()) / 3600
+
+
 def _lengths(tracks: TrackTable) -> list[int]:
     """Return the number of samples to read of each track. They are padded with zeros if the track is shorter."""
     longest = round(MAX_SECONDS * FINGERPRINT_RATE)
@@ -260,5 +273,9 @@ def _lengths(tracks: TrackTable) -> list[int]:
 
 
 def _texts(values: Sequence[str | None]) -> np.ndarray:
-    """Return texts as an array that can be saved without pickle; None becomes an empty text."""
-    return np.array([value or "" for value in values], dtype=np.str_)
+    """Return texts as an array that can be saved without pickle; None becomes an empty text.
+
+    All elements of such an array have the size of the longest text, so long texts are replaced by their hash.
+    """
+    short = [value if len(value) <= _MAX_TEXT else text_hash(value) for value in (value or "" for value in values)]
+    return np.array(short, dtype=np.str_)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssc_toolkit.evaluation.leaks.matching import find_matches
-from ssc_toolkit.evaluation.leaks.record import TrackRecord
+from ssc_toolkit.evaluation.leaks.record import MAX_HOURS, TrackRecord
 
 SAME_FILE = "same file"
 NEAR_DUPLICATE = "near-duplicate"
@@ -56,6 +56,7 @@ class Leaks:
     Attributes:
         found: the leaks. Empty if none were found.
         searched: names of the sets that were searched.
+        unsearched: names of the sets that have too many hours of audio to search for same files and near-duplicates.
         unknown: names of the sets whose tracks are not known, such as the pretraining music of an old encoder.
         tested: name of the tested tracks.
     """
@@ -64,13 +65,21 @@ class Leaks:
     searched: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     tested: str = "test tracks"
+    unsearched: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return one line with all leaks, the sets without leaks, and the sets that are not known."""
         parts = [leak.describe() for leak in self.found]
-        clean = [name for name in self.searched if all(leak.source != name for leak in self.found)]
+        clean = [
+            name
+            for name in self.searched
+            if name not in self.unsearched and all(leak.source != name for leak in self.found)
+        ]
         if clean:
             parts.append(f"none found in the {' and the '.join(clean)}")
+        if self.unsearched:
+            names = " and the ".join(self.unsearched)
+            parts.append(f"only groups were compared with the {names}, because of more than {MAX_HOURS} hours of audio")
         if self.unknown:
             parts.append(f"unknown for the {' and the '.join(self.unknown)}, whose tracks are not recorded")
         return f"Leaks of {self.tested}: {'; '.join(parts)}."
@@ -79,6 +88,7 @@ class Leaks:
         """Return the leaks as plain data for a JSON report."""
         return {
             "searched": list(self.searched),
+            "unsearched": list(self.unsearched),
             "unknown": list(self.unknown),
             "found": [
                 {
@@ -133,7 +143,10 @@ def find_leaks(
         if groups or source not in ranked:
             found += _group_leaks(tested, record, source, ids)
     unknown = tuple(source for source in others if source not in known)
-    return Leaks(tuple(found), tuple(known), unknown, name)
+    unsearched = tuple(
+        source for source, record in known.items() if not (record.is_searchable and tested.is_searchable)
+    )
+    return Leaks(tuple(found), tuple(known), unknown, name, unsearched)
 
 
 Ids = tuple[np.ndarray, np.ndarray] | None
@@ -185,12 +198,14 @@ def _find_equal(values: np.ndarray, others: np.ndarray, ids: Ids) -> dict[int, i
 
     Empty texts are unknown values.
     """
-    rows: dict[str, list[int]] = {}
+    firsts: dict[str, list[int]] = {}  # the first two items of each value that are not the same track
     for item, value in enumerate(others.tolist()):
-        rows.setdefault(value, []).append(item)
+        items = firsts.setdefault(value, [])
+        if not items or (ids is not None and len(items) == 1 and ids[1][item] != ids[1][items[0]]):
+            items.append(item)
     found: dict[int, int] = {}
     for row, value in enumerate(values.tolist()):
-        items = rows.get(value, ()) if value else ()
+        items = firsts.get(value, []) if value else []
         first = next((item for item in items if ids is None or ids[0][row] != ids[1][item]), None)
         if first is not None:
             found[row] = first

@@ -353,4 +353,5 @@ def _names_of(tracks: TrackTable) -> list[str]:
 def _sort_by_name(tracks: TrackTable) -> list[int]:
     """Return the row numbers of the tracks, sorted by the names of the tracks."""
     names = _names_of(tracks)
-    return sorted(range(len(tracks)), key=lambda row: (names[row], row))
+    paths = tracks["path"].astype(str).tolist() if "path" in tracks else [""] * len(tracks)
+    return sorted(range(len(tracks)), key=lambda row: (names[row], paths[row], row))

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
+from ssc_toolkit.files import reading
 from ssc_toolkit.options.validation import MEASURES
 from ssc_toolkit.training.callbacks.validation import Validation, completes_step
 
@@ -34,6 +36,8 @@ class BestCheckpoint(pl.Callback):
         value: best value so far, or None.
         step: step of the best value, or None.
         wait: number of validations since the best value.
+        saved: value and step of the checkpoint in the file, or None without a file. They differ from `value` and `step`
+            if the run was killed after this checkpoint and before its next one, and then continued in another way.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class BestCheckpoint(pl.Callback):
         self.value: float | None = None
         self.step: int | None = None
         self.wait = 0
+        self.saved: tuple[float, int] | None = None
+        self._is_resumed = False
 
     @property
     def is_exhausted(self) -> bool:
@@ -68,6 +74,20 @@ class BestCheckpoint(pl.Callback):
                     self.step,
                 )
             self.value = self.step = None
+            self.wait = 0
+        found = self._read_saved() if self._is_resumed and trainer.is_global_zero else None
+        self.saved = trainer.strategy.broadcast(found)
+
+    def _read_saved(self) -> tuple[float, int] | None:
+        """Return value and step in the file of the best checkpoint, if they belong to the same measure and tracks."""
+        if not self.path.exists():
+            return None
+        with reading("out", self.path, "restore it, or delete it to select it from the following steps"):
+            content = torch.load(self.path, map_location="meta", weights_only=True, mmap=True)
+            state = content["callbacks"][self.state_key]
+            if (state["monitor"], state["measured_on"]) != (self.monitor, self.measured_on):
+                return None
+            return float(state["value"]), int(state["step"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.is_exhausted:  # the run was killed after the checkpoint of its last step
@@ -82,9 +102,12 @@ class BestCheckpoint(pl.Callback):
         value = self.validation.values.get(self.monitor)
         if value is not None and (self.value is None or MEASURES[self.monitor].is_better(value, self.value)):
             self.value, self.step, self.wait = value, step, 0
-            trainer.save_checkpoint(self.path)
+            if self.saved is None or not MEASURES[self.monitor].is_better(self.saved[0], value):
+                self.saved = value, step
+                trainer.save_checkpoint(self.path)
             return
-        self.wait += 1
+        if step % self.validation.every == 0:  # the last step of a run that is made longer does not count
+            self.wait += 1
         if self.is_exhausted:
             trainer.should_stop = True
 
@@ -93,5 +116,6 @@ class BestCheckpoint(pl.Callback):
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._is_resumed = True
         if (state_dict["monitor"], state_dict["measured_on"]) == (self.monitor, self.measured_on):
             self.value, self.step, self.wait = (state_dict[name] for name in ("value", "step", "wait"))
