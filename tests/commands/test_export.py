@@ -88,7 +88,7 @@ def test_kept_and_best_checkpoints_are_exported(run, tmp_path):
         (["--checkpoint=3"], r"contains \(last, 2, 4\), got 3"),
         (["--checkpoint=first"], "checkpoint: expected an integer written in digits or one of 'best', 'last'"),
         (["--out={run}/encoder"], "is the folder of the encoder of the run itself"),
-        (["--out={run}/pictures"], "is not empty and contains no exported encoder"),
+        (["--out={run}/tensorboard"], "is not empty and contains no exported encoder"),
         (["--out={run}/history.csv"], "is a file"),
         (["--run={run}/encoder"], "run: expected the folder of a training run, with settings.json"),
     ],

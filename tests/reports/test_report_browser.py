@@ -80,7 +80,7 @@ def test_it_renders_any_names(visit):
     assert page.locator("h1").text_content() == "Model comparison"
     first = page.locator("table").first
     assert first.locator("tbody th").all_text_contents() == list(EVERYONE)
-    assert page.locator("figure svg").count() == 4  # scores, robustness of two tasks, drops
+    assert page.locator("figure svg").count() == 5  # scores, robustness of two tasks, drops, confusion matrix
     assert page.locator("circle").count() == 20
     assert page.locator("circle:not(.silent)").count() == 12
     assert all(box["width"] > 100 for box in (figure.bounding_box() for figure in page.locator("figure svg").all()))

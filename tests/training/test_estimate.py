@@ -109,7 +109,7 @@ def test_a_dry_run_prints_and_writes_nothing(music, tmp_path, capsys):
     assert sorted(music.rglob("*")) == files
     assert "estimate: 18 tracks, 27 s of audio, 8 steps of 6 tracks" in printed
     assert "of memory" in printed
-    assert "two checkpoints" in printed
+    assert "2 checkpoints" in printed
     assert states()[:2] == before[:2]
 
 

@@ -23,8 +23,8 @@ from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import effective_rank
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, SemiSupConLoss
+from ssc_toolkit.options import SegmentOptions
 from ssc_toolkit.options.validation import MEASURES
-from ssc_toolkit.samplers import AdjacentSegments
 from ssc_toolkit.targets import SharedLabels
 from ssc_toolkit.training import (
     BestCheckpoint,
@@ -86,7 +86,8 @@ def train(tracks, callbacks, module=None, steps=12, data=None, checkpoint=None) 
     """Train, and return the weights."""
     module = module_of() if module is None else module
     dataset = ContrastiveDataset(tracks, RATE, 0.5, labels=encode_labels(tracks, "pitch"))
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    saves = any(isinstance(callback, SaveCheckpoints) for callback in callbacks)
+    quiet = {"logger": False, "enable_checkpointing": saves, "enable_progress_bar": False}
     trainer = pl.Trainer(max_steps=steps, accelerator="cpu", callbacks=callbacks, enable_model_summary=False, **quiet)
     batches = SemiSupConDataModule(dataset, batch_size=6) if data is None else data
     trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
@@ -379,7 +380,7 @@ def test_tracks_without_what_the_measure_needs_are_errors(music, tmp_path, chang
 def test_a_single_validation_track_is_no_validation_set(music):
     table = check_audio(load_tracks(music / "my.csv"), progress=False)
     alone = table.select((table["split"] != "valid") | (table["path"] == table["path"].iloc[3]))
-    training = make_training_dataset([select_training_rows(alone)], None, RATE, 0.5, 2, 0.1, AdjacentSegments())
+    training = make_training_dataset([select_training_rows(alone)], None, RATE, 0.5, 2, 0.1, SegmentOptions())
     data, options = SemiSupConDataModule(training, 6), PretrainOptions(tracks="x", out="x", view_seconds=0.5)
     assert make_validation_set(alone, encoded_columns(alone, (), None), options, data) is None
     assert make_validation_set(table, encoded_columns(table, (), None), options, data) is not None

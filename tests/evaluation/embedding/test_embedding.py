@@ -112,6 +112,17 @@ def test_a_store_is_cached_by_its_checksums(tracks, tmp_path):
     assert model.windows == 11
 
 
+def test_stores_of_other_channels_have_other_cache_entries(tmp_path):
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", random.uniform(-0.5, 0.5, (RATE, 2)), RATE)
+    tracks = pd.DataFrame({"path": [str(tmp_path / "a.wav")]})
+    found = []
+    for channel in ("mean", "left"):
+        store = AudioStore.prepare(tracks, tmp_path / channel, RATE, channel=channel, progress=False)
+        found.append(embed_tracks(Counting(), store.tracks, 0.5, cache=tmp_path / "cache", progress=False))
+    assert not np.allclose(*found)
+
+
 def test_a_function_is_cached_by_its_identity_only(tracks, tmp_path):
     with pytest.raises(InputError, match="cache: expected a model with weights or an identity"):
         embed_tracks(as_model(level, RATE), tracks, 0.5, cache=tmp_path / "cache", progress=False)

@@ -50,7 +50,7 @@ def tracks(scene) -> TrackTable:
 def test_beats_are_found_from_the_spectrogram(scene, tracks, model):
     score = frame_probe(model, tracks, read_beats(scene / "beats.csv"), "log_mel", 2.0)
     assert score.metric == "beat F-measure"
-    assert score.tracks == 4
+    assert (score.tracks, score.groups) == (4, 4)
     assert score.headline.value > 0.8
     assert score.headline.low <= score.headline.value <= score.headline.high
 
@@ -127,6 +127,15 @@ def test_bad_arguments_raise_errors(scene, tracks, model, tmp_path):
     (tmp_path / "odd.csv").write_text("path,begin_seconds,end_seconds,root\na.wav,0,1,12\n")
     with pytest.raises(InputError, match="expected roots from 0 to 11"):
         read_chord_roots(tmp_path / "odd.csv")
+    for text, read in (
+        ("path,seconds\na.wav,1\na.wav,\n", read_beats),
+        ("path,seconds\na.wav,1\na.wav,inf\n", read_beats),
+        ("path,seconds\na.wav,1\na.wav,-1\n", read_beats),
+        ("path,begin_seconds,end_seconds,root\na.wav,0,1,0\na.wav,,2,1\n", read_chord_roots),
+    ):
+        (tmp_path / "odd.csv").write_text(text)
+        with pytest.raises(InputError, match="row 2 has a number that is missing or below 0"):
+            read(tmp_path / "odd.csv")
 
 
 @pytest.mark.slow

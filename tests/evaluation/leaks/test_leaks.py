@@ -27,6 +27,7 @@ from ssc_toolkit.evaluation.leaks import (
     save_record,
 )
 from ssc_toolkit.evaluation.leaks import matching as matching_module
+from ssc_toolkit.evaluation.leaks import record as record_module
 
 VERSIONS = ("mp3", "gain", "trimmed", "end", "resampled", "stereo", "inverted", "padded", "all")
 
@@ -97,6 +98,30 @@ def test_a_file_under_two_names_is_the_same_file(originals, tmp_path):
         ("originals", "same file", 1, (("renamed.wav", "05.wav", 1.0),)),
         ("clicks", "same file", 1, (("click.wav", "clack.wav", 1.0),)),
     ]
+
+
+def test_what_is_too_long_to_search_is_said(originals, tmp_path, monkeypatch):
+    folder, record = originals
+    table = TrackTable(pd.DataFrame({"path": [str(folder / "00.wav")], "seconds": [6.0], "artist": ["Ann"]}))
+    monkeypatch.setattr(record_module, "MAX_HOURS", 1 / 3600)
+    long = record_tracks(table, tmp_path / "cache", progress=False)
+    save_record(long, tmp_path / "long.npz")
+    monkeypatch.undo()
+    whole = record_tracks(table, tmp_path / "cache", progress=False)  # nothing empty was cached
+    assert whole.fingerprints.counts.tolist() != [0]
+    for tested, other in ((whole, load_record(tmp_path / "long.npz")), (long, record)):
+        leaks = find_leaks(tested, {"other": other})
+        assert leaks.unsearched == ("other",)
+        assert "none found" not in leaks.describe()
+        assert "only groups were compared with the other" in leaks.describe()
+
+
+def test_groups_of_many_tracks_take_no_quadratic_time():
+    count = 200_000
+    nothing = Fingerprints.of_nothing(count)
+    names, empty = np.arange(count).astype(str), np.full(count, "")
+    own = TrackRecord(names, empty, nothing, {"artist": np.full(count, "Ann")}, paths=np.full(count, "same group"))
+    assert find_leaks(own, {"other groups": own}, ranked=["other groups"]).found == ()
 
 
 def test_worst_pairs_come_first_with_counts(originals, versions):

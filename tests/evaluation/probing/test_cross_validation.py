@@ -46,6 +46,13 @@ def folds_of(table: pd.DataFrame, column: str = "drum", seed: int = 0, **setting
     return CrossValidation(**settings).assign(tracks, labels, column, seed), labels
 
 
+def test_tracks_without_an_identifier_are_groups_of_their_own():
+    table = labeled_kits(count=30)[1].assign(track_id=[None, None, *map(str, range(28))])
+    names = CrossValidation(3).group_names(TrackTable(table))
+    assert len(set(names)) == 30
+    assert names[0] == "track 000.wav"
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=4, max_size=80),
     st.integers(2, 5),
