@@ -136,7 +136,8 @@ def test_the_compiled_model_trains_to_the_same_losses(music, plain, tmp_path, mo
     # The default backend takes minutes; this one traces and differentiates the same graphs.
     monkeypatch.setattr(ContrastiveModel, "compile", lambda self: nn.Module.compile(self, backend="aot_eager"))
     found = run(music, tmp_path, trainer=TrainerOptions(compile=True))
-    assert found == pytest.approx(losses(plain), rel=1e-4)
+    assert found[:4] == pytest.approx(losses(plain)[:4], rel=1e-4)
+    assert found == pytest.approx(losses(plain), rel=1e-2)  # each step of the optimizer enlarges rounding errors
 
 
 @pytest.mark.slow
