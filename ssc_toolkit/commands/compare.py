@@ -100,12 +100,13 @@ def compare(options: CompareOptions) -> Path:
         ).report()
         if options.dry_run:
             return folder / "report.html"
+        stored = stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder)
         leaks = probe_leaks(tracks, pretraining, folder / "cache", plan)
         comparison = compare_models(
             models,
             tracks,
             tasks,
-            stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder),
+            stored,
             folder / "cache",
             labels=signals,
             window_seconds=options.window_seconds,

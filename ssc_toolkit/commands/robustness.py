@@ -50,12 +50,13 @@ def robustness(options: RobustnessOptions) -> Results:
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
         tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
+        stored = stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder)
         leaks = probe_leaks(tracks, pretraining, options.cache)
         results = compare_models(
             models,
             tracks,
             tasks,
-            stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder),
+            stored,
             options.cache,
             labels=signals,
             window_seconds=seconds,
