@@ -182,10 +182,10 @@ class AudibleBlocks:
         grows, falls, stays = (torch.full(spans.shape, _FAR) for _ in range(3))
         for number in range(adjacent):
             begin = (firsts + number * view_length).expand(len(rows), -1)
-            heard = self.audible_samples(rows, begin, view_length)
+            count = self.audible_samples(rows, begin, view_length)
             slope = self._is_audible(rows, begin + view_length).long() - self._is_audible(rows, begin).long()
             for kind, sign in ((grows, 1), (falls, -1), (stays, 0)):
-                torch.minimum(kind, torch.where(slope == sign, heard, _FAR), out=kind)
+                torch.minimum(kind, torch.where(slope == sign, count, _FAR), out=kind)
         best = torch.minimum(((falls - grows) // 2).clamp(min=0), (spans - 1).clamp(min=0))
         most = torch.minimum(torch.minimum(grows + best, falls - best), stays)
         half = round(_MIN_AUDIBLE * view_length)
