@@ -12,7 +12,7 @@ from typing import Any
 
 from ssc_toolkit import __version__
 from ssc_toolkit.commands.errors import user_message
-from ssc_toolkit.commands.output import Output, open_closed_streams
+from ssc_toolkit.commands.output import Output, open_closed_streams, undiscarded_stderr
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import (
     CompareOptions,
@@ -74,8 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, *options = arguments
     open_closed_streams()
-    out, errors = Output(sys.stdout), Output(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), safe_children():
+    out = Output(sys.stdout)
+    with (
+        undiscarded_stderr() as stderr,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(Output(stderr)),
+        safe_children(),
+    ):
         status = _status(name, options)
         out.flush()
         if out.failed is not None and not isinstance(out.failed, BrokenPipeError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
+
+_STANDARD_ERROR = 2
 
 
 class Output:
@@ -34,6 +36,27 @@ class Output:
             self.failed = self.failed or error
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+@contextlib.contextmanager
+def undiscarded_stderr() -> Iterator[TextIO]:
+    """Context manager that returns a stream for messages, which are shown while the decoder's warnings are discarded.
+
+    The stream has a duplicate of file descriptor 2, because `ssc_toolkit.decoding.sources.Quiet` redirects the original
+    during the decoding of MP3 files. If `sys.stderr` does not write to file descriptor 2, it is returned unchanged.
+    """
+    try:
+        is_original = sys.stderr.fileno() == _STANDARD_ERROR
+    except (OSError, ValueError):  # a stream in memory
+        is_original = False
+    if not is_original:
+        yield sys.stderr
+        return
+    sys.stderr.flush()
+    with os.fdopen(
+        os.dup(_STANDARD_ERROR), "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
+    ) as stream:
+        yield stream
 
 
 def open_closed_streams() -> None:

@@ -80,13 +80,18 @@ class Quiet:
     """Context manager that discards the standard error of the process. Several threads can enter it.
 
     The MP3 decoder, which is written in C, prints a warning to standard error whenever decoding starts in the middle of
-    a file.
+    a file. Text that another thread or a signal handler writes in the meantime must go to `standard_error`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._kept = -1
+
+    @property
+    def standard_error(self) -> int:
+        """File descriptor of the standard error, also while it is discarded. Signal handlers can read it."""
+        return _STANDARD_ERROR if self._kept < 0 else self._kept
 
     def __enter__(self) -> None:
         with self._lock:
@@ -96,7 +101,6 @@ class Quiet:
             try:
                 self._kept = os.dup(_STANDARD_ERROR)
             except OSError:  # the process has no standard error
-                self._kept = -1
                 return
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, _STANDARD_ERROR)
@@ -107,7 +111,8 @@ class Quiet:
             self._inside -= 1
             if self._inside == 0 and self._kept >= 0:
                 os.dup2(self._kept, _STANDARD_ERROR)
-                os.close(self._kept)
+                kept, self._kept = self._kept, -1
+                os.close(kept)
 
 
 quiet = Quiet()

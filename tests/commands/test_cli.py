@@ -300,3 +300,34 @@ def test_a_garbled_config_is_one_line(content, tmp_path):
     assert said.startswith(f"ssc-toolkit embed: error: config: {tmp_path / 'c.yaml'}")
     assert "is damaged" in said or "is not a YAML file of plain values" in said or "expected options" in said
     assert len(said.strip().splitlines()) == 1
+
+
+DECODES_FOR_EVER = """
+import os, signal, sys
+from pathlib import Path
+import ssc_toolkit.commands.doctor as doctor
+from ssc_toolkit.cli import main
+from ssc_toolkit.decoding.sources import quiet
+from ssc_toolkit.training import StopOnSignal
+
+def show(_):
+    stop = StopOnSignal(Path("last.ckpt"))
+    stop.on_train_start(None, None)
+    with quiet:
+        os.write(2, b"a warning of the decoder")
+        print("a message", file=sys.stderr)
+        signal.raise_signal(signal.SIGINT)
+    os.write(2, b"after the decoding")
+
+doctor.doctor = show
+sys.exit(main(["doctor"]))
+"""
+
+
+def test_only_the_warnings_of_the_decoder_are_discarded():
+    done = subprocess.run([sys.executable, "-c", DECODES_FOR_EVER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "a message" in done.stderr
+    assert "press it again to stop at once" in done.stderr
+    assert "a warning" not in done.stderr
+    assert done.stderr.endswith("after the decoding")

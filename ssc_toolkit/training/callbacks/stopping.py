@@ -12,9 +12,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from ssc_toolkit.decoding.sources import quiet
+
 TERMINATED = 128 + signal.SIGTERM
 """Exit status that shells report for a process stopped by SIGTERM."""
-_STDERR = 2
 
 
 class StopOnSignal(pl.Callback):
@@ -62,4 +63,4 @@ class StopOnSignal(pl.Callback):
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             with contextlib.suppress(OSError):  # `print` is not safe here, because the signal may interrupt a `print`
-                os.write(_STDERR, b"\nCtrl-C: saving after this step; press it again to stop at once\n")
+                os.write(quiet.standard_error, b"\nCtrl-C: saving after this step; press it again to stop at once\n")
