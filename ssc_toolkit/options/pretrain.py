@@ -11,6 +11,7 @@ from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import (
+    AUTO,
     LogOptions,
     LossOptions,
     OptimizerOptions,
@@ -21,8 +22,6 @@ from ssc_toolkit.options.training import (
 from ssc_toolkit.options.validation import MEASURES, ValidationOptions
 from ssc_toolkit.paths import user_path
 
-AUTO = "auto"
-"""Learning rate that is chosen by a range test."""
 SHARDED = ("fsdp", "deepspeed", "model_parallel")
 """Beginnings of the names of strategies that divide the weights over the processes."""
 
@@ -172,6 +171,8 @@ class PretrainOptions(TrackSource):
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
+        if self.trainer.precision == AUTO and processes > 1:
+            raise InputError(f"trainer.precision: expected 32, bf16 or fp16 with {processes} processes, got {AUTO}")
         if self.trainer.strategy.startswith(SHARDED):  # the first process validates and saves whole weights
             raise InputError(
                 "trainer.strategy: expected one with all weights in each process, such as ddp, got "

@@ -51,6 +51,8 @@ STARTS = "starts"
 """Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
 LEARNING_RATE = "learning_rate.json"
 """Name of the file with the learning rate that a range test chose, and the values of the test."""
+PRECISION = "precision.json"
+"""Name of the file with the precision that a measurement chose, and the measured times."""
 UNUSABLE_TRACKS = "unusable.csv"
 WRITTEN = (
     HISTORY,
@@ -62,6 +64,7 @@ WRITTEN = (
     TRAINING_TRACKS,
     BEST_CHECKPOINT,
     LEARNING_RATE,
+    PRECISION,
     SUMMARY,
     UNUSABLE_TRACKS,
     f"unlabeled-{UNUSABLE_TRACKS}",
@@ -90,7 +93,7 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
-    for name in (BEST_CHECKPOINT, LEARNING_RATE, TRAINING_TRACKS):
+    for name in (BEST_CHECKPOINT, LEARNING_RATE, PRECISION, TRAINING_TRACKS):
         (folder / name).unlink(missing_ok=True)
     for step in kept_steps(folder):
         kept_checkpoint(folder, step).unlink()
@@ -137,8 +140,9 @@ def verify_run(folder: Path) -> None:
     for name in (CHECKPOINT, BEST_CHECKPOINT):
         if (folder / name).exists():
             verify_checksum(folder / name, "out", advice, required=False)
-    if (folder / SUMMARY).exists():
-        read_checked_json(folder / SUMMARY, "out", advice)
+    for name in (SUMMARY, LEARNING_RATE, PRECISION):
+        if (folder / name).exists():
+            read_checked_json(folder / name, "out", advice)
     if (folder / PROVENANCE).exists():
         _read_starts(folder / PROVENANCE)
 

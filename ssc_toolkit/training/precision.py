@@ -1,0 +1,111 @@
+"""Choice of the precision of a training by a measurement of a few steps."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import statistics
+import time
+from pathlib import Path
+from typing import Literal
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import read_checked_json, write_checked_json
+from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.progress import progress_bar
+from ssc_toolkit.training.data import SemiSupConDataModule
+from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.run_folder import PRECISION
+from ssc_toolkit.training.trial import Trial, find_device, random_states_kept, unreadable_kept
+
+logger = logging.getLogger(__name__)
+
+Measured = Literal["32", "bf16"]
+"""Type of the names of the precisions that are compared."""
+_NAMES: tuple[Measured, Measured] = ("32", "bf16")
+_WORDS: dict[Measured, str] = {"32": "float32", "bf16": "bfloat16"}
+MIN_SPEEDUP = 1.1
+"""Minimum ratio of the time of a step in float32 to that in bfloat16, for which bfloat16 is chosen."""
+_PAIRS, _MIN_PAIRS, _MAX_SECONDS = 7, 3, 20.0  # after which no further pair is timed, if there are three
+MAX_STEPS = 2 * (1 + _PAIRS)
+"""Maximum number of steps of a measurement. The first step of each precision is not counted."""
+
+
+def choose_precision(
+    module: SemiSupConModule, data: SemiSupConDataModule, folder: Path, options: PretrainOptions
+) -> Measured:
+    """Choose float32 or bfloat16 for a run by a measurement, and record the choice in the folder of the run.
+
+    The measurement times whole steps of copies of the module on the first batches of the run, without the reading of
+    the audio: three to seven steps in each precision, in alternating order. bfloat16 is chosen if the median of its
+    times is lower by a factor of at least 1.1. The module, the batches of the run and the states of the random
+    generators of PyTorch, NumPy and Python do not change.
+
+    Args:
+        module: module before its first step.
+        data: data module of the training batches.
+        folder: folder of the run, locked by the caller.
+        options: options of the run, which uses one process.
+
+    Returns:
+        The name of the precision, as for the option `trainer.precision`.
+    """
+    seconds = time_precisions(module, data, options)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    speedup = medians["32"] / medians["bf16"]
+    chosen: Measured = "bf16" if speedup >= MIN_SPEEDUP else "32"
+    record = {"precision": chosen, "speedup": speedup, "min_speedup": MIN_SPEEDUP, "seconds": seconds}
+    write_checked_json(folder / PRECISION, record)
+    logger.info(
+        "precision %s (%s), chosen by a measurement: a step takes %.3g s in float32 and %.3g s in bfloat16",
+        chosen,
+        _WORDS[chosen],
+        medians["32"],
+        medians["bf16"],
+    )
+    return chosen
+
+
+def read_precision(folder: Path) -> Measured:
+    """Return the precision that was chosen at the start of the run in a folder.
+
+    Raises:
+        InputError: if its record is missing or damaged.
+    """
+    path, advice = folder / PRECISION, "restore it, or train again in another folder"
+    if not path.exists():
+        raise InputError(
+            f"out: expected {PRECISION} of a run with trainer.precision=auto in {folder}, got none; {advice}"
+        )
+    chosen = read_checked_json(path, "out", advice).get("precision")
+    if chosen not in _NAMES:
+        raise InputError(f"out: expected the precision 32 or bf16 in {path}, got {chosen!r}; {advice}")
+    return chosen
+
+
+def time_precisions(
+    module: SemiSupConModule, data: SemiSupConDataModule, options: PretrainOptions
+) -> dict[Measured, list[float]]:
+    """Return the seconds of the timed steps in each precision. The module and the random states do not change.
+
+    The arguments are as for `choose_precision`.
+    """
+    device = find_device(options)
+    seconds: dict[Measured, list[float]] = {name: [] for name in _NAMES}
+    begin = time.monotonic()
+    with (
+        random_states_kept(device),
+        unreadable_kept(data.dataset),
+        progress_bar(total=MAX_STEPS, desc="precision", unit="step") as bar,
+    ):
+        trials = {name: Trial(copy.deepcopy(module).to(device).train(), data, options, device, name) for name in _NAMES}
+        for pair in range(1 + _PAIRS):
+            if pair > _MIN_PAIRS and time.monotonic() - begin > _MAX_SECONDS:
+                break
+            batch = trials["32"].read_batch(pair)
+            for name in _NAMES if pair % 2 else _NAMES[::-1]:
+                taken = trials[name].compute_step(batch)
+                if pair:  # memory is allocated in the first step
+                    seconds[name].append(taken)
+                bar.update()
+    return seconds
