@@ -49,7 +49,7 @@ SUMMARY = "summary.json"
 """Name of the file that states why the run ended, and the values of its last and its best validation."""
 STARTS = "starts"
 """Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
-LEARNING_RATE = "learning_rate.json"
+LEARNING_RATE_FILE = "learning_rate.json"
 """Name of the file with the learning rate that a range test chose, and the values of the test."""
 UNUSABLE_TRACKS = "unusable.csv"
 WRITTEN = (
@@ -61,7 +61,7 @@ WRITTEN = (
     CHECKPOINT,
     TRAINING_TRACKS,
     BEST_CHECKPOINT,
-    LEARNING_RATE,
+    LEARNING_RATE_FILE,
     SUMMARY,
     UNUSABLE_TRACKS,
     f"unlabeled-{UNUSABLE_TRACKS}",
@@ -90,7 +90,7 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
-    for name in (BEST_CHECKPOINT, LEARNING_RATE, TRAINING_TRACKS):
+    for name in (BEST_CHECKPOINT, LEARNING_RATE_FILE, TRAINING_TRACKS):
         (folder / name).unlink(missing_ok=True)
     for step in kept_steps(folder):
         kept_checkpoint(folder, step).unlink()
