@@ -61,7 +61,8 @@ def check_frames(model: Any, readout: Readout | None, window: int) -> None:
     if all(frames.shape[1] == 1 for frames in found.values()):
         raise InputError(
             f"frame_pooling: expected mean or max, got {readout.frame_pooling}; a window of "
-            f"{window / model.sample_rate:.2f} s has a single frame in {type(model).__name__}, whose deviation is 0; choose longer windows or earlier layers"
+            f"{window / model.sample_rate:.2f} s has a single frame in {type(model).__name__}, whose deviation is 0; "
+            "choose longer windows or earlier layers"
         )
 
 
