@@ -69,10 +69,15 @@ def setting_table(scores: pd.DataFrame) -> str:
     """Return a table of the differences to the reference settings, on the same seeds, with `DEFAULT_READOUT`."""
     chosen = scores.xs(DEFAULT_READOUT, level="readout")
     lines = _head(["setting", "less"], ["mean", *chosen.columns, "standard error of the mean", SEEDS])
+    measured = chosen.index.get_level_values(0)
     for name, setting in SETTINGS.items():
-        if name not in chosen.index.get_level_values(0):
+        if name not in measured:
             continue
-        others = [other for other in REFERENCES if other != name and (name.startswith("semi") or other == "self")]
+        others = [
+            other
+            for other in REFERENCES
+            if other != name and other in measured and (name.startswith("semi") or other == "self")
+        ]
         for other in others:
             differences = (chosen.loc[name] - chosen.loc[other]).dropna(how="all")
             by_seed = differences.mean(axis=1)

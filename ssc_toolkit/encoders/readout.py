@@ -140,7 +140,9 @@ def capture_outputs(
 
 
 def _mean_and_deviation(frames: Tensor) -> list[Tensor]:
-    return [frames.mean(dim=-1), frames.std(dim=-1, correction=0)]
+    variance = frames.var(dim=-1, correction=0)
+    varies = variance > 0  # the gradient of the square root of 0 is infinite
+    return [frames.mean(dim=-1), torch.where(varies, variance, 1).sqrt() * varies]
 
 
 def _as_layers(layers: str | Sequence[str]) -> str | tuple[str, ...]:

@@ -22,6 +22,7 @@ from ssc_toolkit.options.training import (
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "PretrainOptions",
     "ProbeOptions",
     "ProjectorOptions",
+    "ReadoutOptions",
     "RetrievalOptions",
     "RobustnessOptions",
     "SegmentOptions",

@@ -67,10 +67,13 @@ def check_projections(source: str, frame_pooling: str, layers: Sequence[str]) ->
         )
 
 
-def check_layers(layers: Sequence[str]) -> None:
-    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice."""
+def check_layers(layers: Sequence[str], group: str = "") -> None:
+    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice.
+
+    `group` is the name of the group of options with a dot, for the message.
+    """
     if (len(layers) > 1 and "all" in layers) or len(set(layers)) < len(layers):
-        raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(layers)}")
+        raise InputError(f"{group}layers: expected last, all or a list of different names, got {', '.join(layers)}")
 
 
 def check_severity(severity: float) -> None:

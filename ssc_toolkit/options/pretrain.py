@@ -15,6 +15,7 @@ from ssc_toolkit.options.training import (
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
@@ -71,6 +72,7 @@ class PretrainOptions(TrackSource):
             none.
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
+        readout: readout that the encoder is saved with.
         segments: positions of the views of a track.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
@@ -109,6 +111,7 @@ class PretrainOptions(TrackSource):
     memory: int = 0
     loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
     projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    readout: ReadoutOptions = ReadoutOptions()  # noqa: RUF009 - frozen
     segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
@@ -162,6 +165,7 @@ class PretrainOptions(TrackSource):
         for group in (
             self.loss,
             self.projector,
+            self.readout,
             self.segments,
             self.validation,
             self.optimizer,

@@ -175,7 +175,7 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    encoder = make_encoder(options.encoder)
+    encoder = make_encoder(options.encoder).set_readout(**vars(options.readout))
     model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:

@@ -98,6 +98,13 @@ def test_constant_frames_have_a_deviation_of_zero(dtype):
     assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("pooling", ["mean_std", "unit_mean_std"])
+def test_gradients_of_constant_frames_are_finite(pooling):
+    frames = torch.tensor([[[1.0, 3.0], [2.0, 2.0]], [[0.0, 0.0]] * 2], requires_grad=True)
+    FRAME_POOLINGS[pooling](frames).square().sum().backward()
+    assert frames.grad.isfinite().all()
+
+
 def test_the_default_pooling_is_that_of_the_encoder():
     encoder = lived_in(ShortChunkCNN(channels=8))
     batch = noise(2, 1, 70000)
