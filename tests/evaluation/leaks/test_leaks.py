@@ -211,21 +211,18 @@ def random_prints(tracks: int, seed: int) -> Fingerprints:
     parts = []
     for _ in range(tracks):
         own = np.unique(np.r_[random.integers(2**32, size=100), random.integers(5000, size=10)].astype(np.uint32))
-        parts.append((own, random.integers(200, size=len(own)).astype(np.uint16)))
+        frames = random.integers(200, size=len(own)).astype(np.uint16)
+        parts.append(Fingerprints(own, frames, np.array([len(own)]), np.array([2**32 - 1], dtype=np.uint32)))
     return Fingerprints.joined(parts)
 
 
 def test_matches_do_not_depend_on_the_blocks(monkeypatch):
     queries, items = random_prints(40, 0), random_prints(300, 1)
-    items = Fingerprints(
-        np.r_[items.landmarks, queries.landmarks],
-        np.r_[items.frames, queries.frames],
-        np.r_[items.counts, queries.counts],
-    )
+    items = Fingerprints.joined([items, queries])
     whole = find_matches(queries, items)
     assert whole.items.tolist() == list(range(300, 340))
-    monkeypatch.setattr(matching_module, "_BLOCK", 50)
-    monkeypatch.setattr(matching_module, "_QUERIES", 7)
+    for name, size in (("_BLOCK", 50), ("_LOOKED_UP", 700), ("_INDEXED", 5000)):
+        monkeypatch.setattr(matching_module, name, size)
     in_blocks = find_matches(queries, items)
     np.testing.assert_array_equal(in_blocks.items, whole.items)
     np.testing.assert_array_equal(in_blocks.similarities, whole.similarities)
