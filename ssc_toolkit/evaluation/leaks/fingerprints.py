@@ -118,7 +118,7 @@ def fingerprint(samples: np.ndarray) -> Fingerprints:
     with the lowest hashes, so that two versions of a recording, and a recording and its excerpt, keep the same ones.
 
     Args:
-        samples: (samples,) signal at `FINGERPRINT_RATE`.
+        samples: (samples,) signal at `FINGERPRINT_RATE`. Zeros at its end are ignored.
 
     Returns:
         The fingerprint of one track, with the hashes of its landmarks in ascending order.
@@ -130,6 +130,9 @@ def fingerprint(samples: np.ndarray) -> Fingerprints:
         ([256], True)
     """
     samples = np.asarray(samples, dtype=np.float32)[: round(MAX_SECONDS * FINGERPRINT_RATE)]
+    if not samples.any():
+        return Fingerprints.of_nothing(1)
+    samples = samples[: len(samples) - np.argmax(samples[::-1] != 0)]  # files of unknown length are padded with zeros
     frames, bins = _find_peaks(samples)
     if len(frames) < 2:
         return Fingerprints.of_nothing(1)

@@ -221,7 +221,7 @@ def _compute_fingerprints(tracks: TrackTable, progress: bool) -> Fingerprints:
         try:
             return fingerprint(read(row))
         except (UnreadableAudio, InputError, OSError):  # the embedding or the training reports the track
-            return fingerprint(np.zeros(0))
+            return Fingerprints.of_nothing(1)
 
     with ThreadPoolExecutor() as pool:
         results = pool.map(compute, range(len(tracks)))
