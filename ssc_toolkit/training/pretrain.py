@@ -65,6 +65,7 @@ from ssc_toolkit.training.run_folder import (
     WRITTEN,
     check_folder,
     claim_run_folder,
+    cut_history,
     record_start,
     remove_checkpoints,
     save_encoder,
@@ -131,6 +132,8 @@ def pretrain(options: PretrainOptions) -> Path:
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
+            if first:
+                cut_history(folder, options)
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
         else:
