@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.audio import describe_missing_codecs, list_readable_suffixes
+from ssc_toolkit.audio import list_readable_suffixes
 from ssc_toolkit.checks import check_integer
 from ssc_toolkit.csv_files import read_csv
 from ssc_toolkit.data.cells import format_cells
+from ssc_toolkit.data.folders import from_folder
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store.layout import is_store
@@ -23,15 +24,7 @@ from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
-from ssc_toolkit.paths import (
-    DANGLING,
-    SPECIAL,
-    audio_paths,
-    describe_others,
-    describe_skipped,
-    local_path,
-    missing_hint,
-)
+from ssc_toolkit.paths import local_path, missing_hint
 
 logger = logging.getLogger(__name__)
 
@@ -294,58 +287,6 @@ def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
         apart = apart[apart > 1]
         if len(apart):
             logger.warning("%d groups of %s are in more than one split, such as %s", len(apart), path, apart.index[0])
-
-
-def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
-    """Return the track table of all audio files below a folder, sorted by path.
-
-    Links to folders are followed, and each folder is visited once. Hidden files, hidden folders and `__MACOSX` are
-    ignored. Warnings give the number of files with other suffixes, and name links whose target does not exist.
-
-    Args:
-        folder: folder to search, including its subfolders.
-        label: name of a label column to add. The label of a file is the name of its top-level subfolder, such as `jazz`
-            for `genres/jazz/one.wav` in the folder `genres`. Files directly in `folder` have no label. None adds no
-            column.
-
-    Returns:
-        The table, with the column `path` and, if `label` is given, the label column.
-
-    Raises:
-        InputError: if the folder does not exist or has no audio file.
-
-    Examples:
-        >>> import tempfile, pathlib
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> for name in ("jazz/a.wav", "jazz/live/b.mp3", "rock/c.flac"):
-        ...     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        ...     (folder / name).touch()
-        >>> from_folder(folder, label="genre")["genre"].tolist()
-        ['jazz', 'jazz', 'rock']
-    """
-    folder = Path(local_path(folder, "tracks"))
-    if not folder.is_dir():
-        raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
-    paths, others, dangling, special = audio_paths(folder, list_readable_suffixes())
-    skipped = [
-        describe_skipped(kind, some, folder) for kind, some in ((DANGLING, dangling), (SPECIAL, special)) if some
-    ]
-    if not paths:
-        found = f"; found {describe_others(others)}{describe_missing_codecs(others)}" if others else ""
-        found += "".join(f"; found {some}" for some in skipped)
-        raise InputError(
-            f"tracks: there is no audio file below {folder} (looked for {', '.join(list_readable_suffixes())}){found}"
-        )
-    if others:
-        logger.warning("skipped below %s: %s%s", folder, describe_others(others), describe_missing_codecs(others))
-    for some in skipped:
-        logger.warning("skipped below %s: %s", folder, some)
-    names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
-    tracks = pd.DataFrame({"path": names})
-    if label is not None:
-        inside = [path.relative_to(folder).parts[:-1] for path in paths]
-        tracks[label] = [parts[0] if parts else np.nan for parts in inside]
-    return TrackTable(tracks)
 
 
 def add_splits(
