@@ -16,6 +16,7 @@ from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
+from ssc_toolkit.options.table import TableOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
     LogOptions,
@@ -48,6 +49,7 @@ __all__ = [
     "RobustnessOptions",
     "SegmentOptions",
     "SweepOptions",
+    "TableOptions",
     "TrackSource",
     "TrainerOptions",
     "ValidationOptions",
