@@ -16,12 +16,14 @@ from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
+from ssc_toolkit.options.table import TableOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
     LogOptions,
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
@@ -42,10 +44,12 @@ __all__ = [
     "PretrainOptions",
     "ProbeOptions",
     "ProjectorOptions",
+    "ReadoutOptions",
     "RetrievalOptions",
     "RobustnessOptions",
     "SegmentOptions",
     "SweepOptions",
+    "TableOptions",
     "TrackSource",
     "TrainerOptions",
     "ValidationOptions",

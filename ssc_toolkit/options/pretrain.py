@@ -16,6 +16,7 @@ from ssc_toolkit.options.training import (
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
@@ -70,6 +71,7 @@ class PretrainOptions(TrackSource):
             none.
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
+        readout: readout that the encoder is saved with.
         segments: positions of the views of a track.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
@@ -108,6 +110,7 @@ class PretrainOptions(TrackSource):
     memory: int = 0
     loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
     projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    readout: ReadoutOptions = ReadoutOptions()  # noqa: RUF009 - frozen
     segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
@@ -161,6 +164,7 @@ class PretrainOptions(TrackSource):
         for group in (
             self.loss,
             self.projector,
+            self.readout,
             self.segments,
             self.validation,
             self.optimizer,

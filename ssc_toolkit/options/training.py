@@ -7,7 +7,7 @@ from typing import Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_number, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices
+from ssc_toolkit.options.checks import check_choices, check_layers
 
 AUTO = "auto"
 """Value of the options that are chosen by measurements before the first step: learning rate and precision."""
@@ -179,6 +179,25 @@ class ProjectorOptions:
                     f"projector.{name}: expected {getattr(defaults, name)}, because it has no effect with "
                     f"projector.depth={self.depth}, got {getattr(self, name)}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutOptions:
+    """Readout that the encoder is saved with. Evaluations use it by default. It does not change the training.
+
+    Args:
+        frame_pooling: how the frames of a window are combined: mean, max, mean_std (mean and standard deviation),
+            unit_mean_std (the same, each divided by its norm) or default (that of the architecture).
+        layers: layers whose frames are used: last, all, or a list of names. Their embeddings are concatenated.
+    """
+
+    frame_pooling: Literal["default", "mean", "mean_std", "unit_mean_std", "max"] = "unit_mean_std"
+    layers: tuple[str, ...] | str = "all"
+
+    def check(self) -> None:
+        """Raise InputError if the pooling is unknown, or if the list of layers is empty or has a layer twice."""
+        check_choices(self, "readout.")
+        check_layers((self.layers,) if isinstance(self.layers, str) else self.layers, "readout.")
 
 
 @dataclass(frozen=True, kw_only=True)

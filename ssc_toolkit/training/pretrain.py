@@ -67,6 +67,7 @@ from ssc_toolkit.training.run_folder import (
     WRITTEN,
     check_folder,
     claim_run_folder,
+    cut_history,
     record_start,
     remove_checkpoints,
     save_encoder,
@@ -133,6 +134,8 @@ def pretrain(options: PretrainOptions) -> Path:
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
+            if first:
+                cut_history(folder, options)
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
         else:
@@ -177,7 +180,7 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    encoder = make_encoder(options.encoder)
+    encoder = make_encoder(options.encoder).set_readout(**vars(options.readout))
     model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:

@@ -38,6 +38,7 @@ REQUIRED = {
     "compare": ["--encoders=e,f", "--labels=key", "--out=o"],
     "embed": ["music", "--encoder=e", "--out=a.npz"],
     "export": ["run", "--out=e"],
+    "table": ["music", "--out=my.csv"],
 }
 
 

@@ -142,10 +142,9 @@ def relative(one, other):
     return float((one.float() - other).norm() / other.norm())
 
 
-@pytest.mark.parametrize("name", ["MelCNN", "SampleCNN"])
-def test_bfloat16_is_close_to_float32(name):
+def test_bfloat16_is_close_to_float32_for_mel_cnn():
     torch.manual_seed(0)
-    model = ContrastiveModel(make_encoder(name)).train()
+    model = ContrastiveModel(MelCNN()).train()
     views = 0.1 * torch.randn(6, 2, 1, max(16000, model.encoder.min_samples))
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -157,7 +156,6 @@ def test_bfloat16_is_close_to_float32(name):
         gradient = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
         found[dtype] = output.representation.detach(), gradient, loss.detach()
     (embedding, gradient, loss), (expected, slope, exact) = found[torch.bfloat16], found[torch.float32]
-    print(name, relative(embedding, expected), relative(gradient, slope), float(loss - exact))
     assert 1e-5 < relative(embedding, expected) < 0.03
     assert relative(gradient, slope) < 0.2
     assert float(torch.cosine_similarity(gradient, slope, dim=0)) > 0.98
