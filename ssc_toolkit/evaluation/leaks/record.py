@@ -207,7 +207,8 @@ def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path |
 
         def write(entry: Path) -> None:
             with entry.open("wb") as file:
-                np.savez(file, **computed.arrays())
+                arrays: dict[str, Any] = computed.arrays()
+                np.savez(file, **arrays)
 
         if all(hashes):  # a file that is missing now may be there later
             write_entry(path, write)
