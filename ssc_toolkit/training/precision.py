@@ -15,7 +15,7 @@ from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
-from ssc_toolkit.training.run_folder import PRECISION
+from ssc_toolkit.training.run_folder import PRECISION_FILE
 from ssc_toolkit.training.trial import Trial, find_device, random_states_kept, unreadable_kept
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def choose_precision(
     speedup = medians["32"] / medians["bf16"]
     chosen: Measured = "bf16" if speedup >= MIN_SPEEDUP else "32"
     record = {"precision": chosen, "speedup": speedup, "min_speedup": MIN_SPEEDUP, "seconds": seconds}
-    write_checked_json(folder / PRECISION, record)
+    write_checked_json(folder / PRECISION_FILE, record)
     logger.info(
         "precision %s (%s), chosen by a measurement: a step takes %.3g s in float32 and %.3g s in bfloat16",
         chosen,
@@ -72,10 +72,10 @@ def read_precision(folder: Path) -> Measured:
     Raises:
         InputError: if its record is missing or damaged.
     """
-    path, advice = folder / PRECISION, "restore it, or train again in another folder"
+    path, advice = folder / PRECISION_FILE, "restore it, or train again in another folder"
     if not path.exists():
         raise InputError(
-            f"out: expected {PRECISION} of a run with trainer.precision=auto in {folder}, got none; {advice}"
+            f"out: expected {PRECISION_FILE} of a run with trainer.precision=auto in {folder}, got none; {advice}"
         )
     chosen = read_checked_json(path, "out", advice).get("precision")
     if chosen not in _NAMES:

@@ -57,7 +57,7 @@ STARTS = "starts"
 """Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
 LEARNING_RATE_FILE = "learning_rate.json"
 """Name of the file with the learning rate that a range test chose, and the values of the test."""
-PRECISION = "precision.json"
+PRECISION_FILE = "precision.json"
 """Name of the file with the precision that a measurement chose, and the measured times."""
 UNUSABLE_TRACKS = "unusable.csv"
 WRITTEN = (
@@ -69,12 +69,8 @@ WRITTEN = (
     CHECKPOINT,
     TRAINING_TRACKS,
     BEST_CHECKPOINT,
-<<<<<<< HEAD
-    LEARNING_RATE,
-    PRECISION,
-=======
     LEARNING_RATE_FILE,
->>>>>>> main
+    PRECISION_FILE,
     SUMMARY,
     UNUSABLE_TRACKS,
     f"unlabeled-{UNUSABLE_TRACKS}",
@@ -104,11 +100,7 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
-<<<<<<< HEAD
-    for name in (BEST_CHECKPOINT, LEARNING_RATE, PRECISION, TRAINING_TRACKS):
-=======
-    for name in (BEST_CHECKPOINT, LEARNING_RATE_FILE, TRAINING_TRACKS):
->>>>>>> main
+    for name in (BEST_CHECKPOINT, LEARNING_RATE_FILE, PRECISION_FILE, TRAINING_TRACKS):
         (folder / name).unlink(missing_ok=True)
     for step in kept_steps(folder):
         kept_checkpoint(folder, step).unlink()
@@ -155,7 +147,7 @@ def verify_run(folder: Path) -> None:
     for name in (CHECKPOINT, BEST_CHECKPOINT):
         if (folder / name).exists():
             verify_checksum(folder / name, "out", advice, required=False)
-    for name in (SUMMARY, LEARNING_RATE, PRECISION):
+    for name in (SUMMARY, LEARNING_RATE_FILE, PRECISION_FILE):
         if (folder / name).exists():
             read_checked_json(folder / name, "out", advice)
     if (folder / PROVENANCE).exists():
