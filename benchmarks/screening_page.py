@@ -15,7 +15,7 @@ from screening_settings import SETTINGS
 
 from ssc_toolkit.files import write_text
 
-DEFAULT_READOUT = "all layers"
+DEFAULT_READOUT = "all layers, unit length"
 REFERENCES = ("self", "semi")
 """Settings that others are compared with: "self-..." with "self", and "semi-..." with "semi"."""
 SEEDS = "seeds"
