@@ -77,8 +77,8 @@ class TrainerOptions:
         strategy: Lightning's name of the distributed strategy, such as "ddp"; "auto" selects one.
         sync_batchnorm: compute the statistics of batch normalization over the batches of all processes.
         precision: "32", "bf16" or "fp16". The loss is always computed in 32 bits. "auto" times a few steps with "32"
-            and "bf16" before the first step, chooses "bf16" if it is faster by a factor of at least 1.1, and records
-            the choice in `precision.json`.
+            and "bf16" before the first step, chooses "bf16" if it is faster by a factor of at least 1.1 and the
+            gradients of the first batch are similar, and records the choice in `precision.json`.
         accumulate: number of batches whose gradients are accumulated for one step. The loss compares only items of the
             same batch.
         chunk_size: number of items that pass through the encoder at once. Set it if a batch does not fit in memory. The

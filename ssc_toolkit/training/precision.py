@@ -7,7 +7,9 @@ import logging
 import statistics
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import torch
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import read_checked_json, write_checked_json
@@ -27,8 +29,22 @@ _WORDS: dict[Measured, str] = {"32": "float32", "bf16": "bfloat16"}
 MIN_SPEEDUP = 1.1
 """Minimum ratio of the time of a step in float32 to that in bfloat16, for which bfloat16 is chosen."""
 _PAIRS, _MIN_PAIRS, _MAX_SECONDS = 7, 3, 20.0  # after which no further pair is timed, if there are three
+MIN_COSINE = 0.9
+"""Minimum cosine similarity of the gradients of the first batch, for which bfloat16 is chosen."""
 MAX_STEPS = 2 * (1 + _PAIRS)
 """Maximum number of steps of a measurement. The first step of each precision is not counted."""
+
+
+class Measurement(NamedTuple):
+    """Measured steps in each precision.
+
+    Attributes:
+        seconds: durations of the timed steps by precision.
+        cosine: cosine similarity of the gradients of the first batch in both precisions.
+    """
+
+    seconds: dict[Measured, list[float]]
+    cosine: float
 
 
 def choose_precision(
@@ -38,7 +54,8 @@ def choose_precision(
 
     The measurement times whole steps of copies of the module on the first batches of the run, without the reading of
     the audio: three to seven steps in each precision, in alternating order. bfloat16 is chosen if the median of its
-    times is lower by a factor of at least 1.1. The module, the batches of the run and the states of the random
+    times is lower by a factor of at least 1.1, and the cosine similarity of its gradient of the first batch to that in
+    float32 is at least .9. The module, the batches of the run and the states of the random
     generators of PyTorch, NumPy and Python do not change.
 
     Args:
@@ -50,18 +67,21 @@ def choose_precision(
     Returns:
         The name of the precision, as for the option `trainer.precision`.
     """
-    seconds = time_precisions(module, data, options)
+    seconds, cosine = measure_precisions(module, data, options)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     speedup = medians["32"] / medians["bf16"]
-    chosen: Measured = "bf16" if speedup >= MIN_SPEEDUP else "32"
-    record = {"precision": chosen, "speedup": speedup, "min_speedup": MIN_SPEEDUP, "seconds": seconds}
-    write_checked_json(folder / PRECISION_FILE, record)
+    chosen: Measured = "bf16" if speedup >= MIN_SPEEDUP and cosine >= MIN_COSINE else "32"
+    record = {"precision": chosen, "speedup": speedup, "gradient_cosine": cosine, "seconds": seconds}
+    limits = {"min_speedup": MIN_SPEEDUP, "min_gradient_cosine": MIN_COSINE}
+    write_checked_json(folder / PRECISION_FILE, record | limits)
     logger.info(
-        "precision %s (%s), chosen by a measurement: a step takes %.3g s in float32 and %.3g s in bfloat16",
+        "precision %s (%s), chosen by a measurement: a step takes %.3g s in float32 and %.3g s in bfloat16; "
+        "the cosine of the gradients is %.3f",
         chosen,
         _WORDS[chosen],
         medians["32"],
         medians["bf16"],
+        cosine,
     )
     return chosen
 
@@ -83,15 +103,14 @@ def read_precision(folder: Path) -> Measured:
     return chosen
 
 
-def time_precisions(
-    module: SemiSupConModule, data: SemiSupConDataModule, options: PretrainOptions
-) -> dict[Measured, list[float]]:
-    """Return the seconds of the timed steps in each precision. The module and the random states do not change.
+def measure_precisions(module: SemiSupConModule, data: SemiSupConDataModule, options: PretrainOptions) -> Measurement:
+    """Time steps in each precision, and compare the gradients. The module and the random states do not change.
 
     The arguments are as for `choose_precision`.
     """
     device = find_device(options)
     seconds: dict[Measured, list[float]] = {name: [] for name in _NAMES}
+    gradients = []
     begin = time.monotonic()
     with (
         random_states_kept(device),
@@ -104,8 +123,9 @@ def time_precisions(
                 break
             batch = trials["32"].read_batch(pair)
             for name in _NAMES if pair % 2 else _NAMES[::-1]:
-                taken = trials[name].compute_step(batch)
-                if pair:  # memory is allocated in the first step
-                    seconds[name].append(taken)
+                if pair:
+                    seconds[name].append(trials[name].compute_step(batch))
+                else:  # not timed, because memory is allocated in the first step
+                    gradients.append(trials[name].compute_gradient(batch))
                 bar.update()
-    return seconds
+    return Measurement(seconds, float(torch.cosine_similarity(gradients[0], gradients[1], dim=0)))

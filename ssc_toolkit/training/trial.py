@@ -117,6 +117,13 @@ class Trial:
         self._wait()
         return time.monotonic() - started
 
+    def compute_gradient(self, batch: dict[str, Any]) -> Tensor:
+        """Compute a step with a batch on the CPU, and return its gradient as a vector on the CPU."""
+        self._backward(self._loss(batch))
+        found = [weight.grad.flatten().float().cpu() for weight in self.module.parameters() if weight.grad is not None]
+        self._update()
+        return torch.cat(found) if found else torch.zeros(0)
+
     def time_validation(self, validation_set: ValidationSet) -> float:
         """Return the duration of a measurement on the validation set in seconds.
 
@@ -138,6 +145,10 @@ class Trial:
             return self.module._loss_of(projection, moved)
 
     def _optimize(self, loss: Tensor) -> None:
+        self._backward(loss)
+        self._update()
+
+    def _backward(self, loss: Tensor) -> None:
         if loss.requires_grad:  # a batch without positives has a constant loss
             loss.backward()
         if self.module._cache is not None:
@@ -145,6 +156,8 @@ class Trial:
             if loss.requires_grad:
                 with self._autocast():
                     cache.backward()
+
+    def _update(self) -> None:
         self._optimizer.step()
         self._optimizer.zero_grad()
 

@@ -26,22 +26,24 @@ OPTIONS = {**SMALL, "steps": 4, "labels": "note", "logs": LogOptions(tensorboard
 AUTO = TrainerOptions(precision="auto", accelerator="cpu")
 
 
-def measured(monkeypatch, float32, bfloat16):
-    """Give every measurement these seconds."""
-    times = {"32": float32, "bf16": bfloat16}
-    monkeypatch.setattr(precision, "time_precisions", lambda *_: times)
+def measured(monkeypatch, float32, bfloat16, cosine):
+    """Give every measurement these seconds, and this similarity of the gradients."""
+    found = precision.Measurement({"32": float32, "bf16": bfloat16}, cosine)
+    monkeypatch.setattr(precision, "measure_precisions", lambda *_: found)
 
 
 @pytest.mark.parametrize(
-    ("float32", "bfloat16", "chosen"),
+    ("float32", "bfloat16", "cosine", "chosen"),
     [
-        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], "bf16"),
-        ([2.0, 2.0, 9.0], [1.9, 1.9, 1.9], "32"),  # faster, but not clearly; the slow step does not count
-        ([1.0, 1.0, 1.0], [3.0, 3.0, 0.1], "32"),
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], 0.99, "bf16"),
+        ([2.0, 2.0, 9.0], [1.9, 1.9, 1.9], 0.99, "32"),  # faster, but not clearly; the slow step does not count
+        ([1.0, 1.0, 1.0], [3.0, 3.0, 0.1], 0.99, "32"),
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], 0.8, "32"),
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], float("nan"), "32"),
     ],
 )
-def test_only_a_clear_gain_chooses_bfloat16(monkeypatch, tmp_path, caplog, float32, bfloat16, chosen):
-    measured(monkeypatch, float32, bfloat16)
+def test_only_a_clear_gain_chooses_bfloat16(monkeypatch, tmp_path, caplog, float32, bfloat16, cosine, chosen):
+    measured(monkeypatch, float32, bfloat16, cosine)
     with caplog.at_level(logging.INFO):
         assert choose_precision(None, None, tmp_path, None) == chosen
     assert read_precision(tmp_path) == chosen
@@ -50,6 +52,7 @@ def test_only_a_clear_gain_chooses_bfloat16(monkeypatch, tmp_path, caplog, float
     times = f"{sorted(float32)[1]:.3g} s in float32 and {sorted(bfloat16)[1]:.3g} s in bfloat16"
     assert f"precision {chosen}" in caplog.text
     assert times in caplog.text
+    assert f"cosine of the gradients is {cosine:.3f}" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"precision": "bf16"}'])
@@ -80,7 +83,8 @@ def test_the_measurement_changes_nothing(music, chunk_size):
     module.model.encoder.register_forward_hook(draw)
     data = SemiSupConDataModule(ContrastiveDataset(check_audio(load_tracks(music / "my.csv")), 16000, 0.5), 6)
     before, weights = states(), copy.deepcopy(module.state_dict())
-    seconds = precision.time_precisions(module, data, options)
+    seconds, cosine = precision.measure_precisions(module, data, options)
+    assert 0.9 < cosine < 1 - 1e-9
     assert states() == before
     torch.testing.assert_close(module.state_dict(), weights, rtol=0, atol=0)
     assert all(weight.grad is None for weight in module.parameters())
@@ -94,6 +98,7 @@ def test_the_measurement_changes_nothing(music, chunk_size):
 @pytest.mark.parametrize(("least", "chosen"), [(0.0, "bf16"), (1e9, "32")])
 def test_a_run_with_auto_is_that_of_its_choice(music, tmp_path, monkeypatch, least, chosen):
     monkeypatch.setattr(precision, "MIN_SPEEDUP", least)
+    monkeypatch.setattr(precision, "MIN_COSINE", -1.0)
     pretrain_on(music / "my.csv", tmp_path / "auto", **OPTIONS, trainer=AUTO)
     assert read_precision(tmp_path / "auto") == chosen
     fixed = TrainerOptions(precision=chosen, accelerator="cpu")
@@ -103,7 +108,7 @@ def test_a_run_with_auto_is_that_of_its_choice(music, tmp_path, monkeypatch, lea
     names = [{path.name for path in (tmp_path / name).iterdir()} for name in ("auto", "fixed")]
     assert names[0] - names[1] == {"precision.json"}
     # A longer run keeps the choice, and does not measure again, even if a measurement would choose differently.
-    monkeypatch.setattr(precision, "time_precisions", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(precision, "measure_precisions", lambda *_: pytest.fail("measured again"))
     pretrain_on(music / "my.csv", tmp_path / "auto", **OPTIONS | {"steps": 6}, trainer=AUTO)
     pretrain_on(music / "my.csv", tmp_path / "fixed", **OPTIONS | {"steps": 6}, trainer=fixed)
     assert_same_checkpoint(tmp_path / "auto" / "last.ckpt", tmp_path / "fixed" / "last.ckpt")
