@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ssc_toolkit.csv_files import format_csv
@@ -84,9 +83,7 @@ def _describe(folder: Path, paths: Sequence[Path], playlists: Sequence[Path]) ->
     columns["folder"] = [path.parts[0].replace(SEPARATOR, "/") if len(path.parts) > 1 else "" for path in inside]
     columns["playlist"] = _playlist_column(paths, playlists)
     _report("files whose tags cannot be read, so that they have no values: %d (%s)", [why for _, why in answers if why])
-    return pd.DataFrame(
-        {name: pd.Series(cells, dtype=object).replace("", np.nan) for name, cells in columns.items() if any(cells)}
-    )
+    return pd.DataFrame({name: [cell or None for cell in cells] for name, cells in columns.items() if any(cells)})
 
 
 def _written(path: str) -> str:

@@ -13,7 +13,7 @@ from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
-from ssc_toolkit.encoders.saving import CLASS_KEY, read_config
+from ssc_toolkit.encoders.saving import ENCODER_CLASS_KEY, read_config
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 from ssc_toolkit.errors import InputError
@@ -77,7 +77,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     """
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {folder!r}")
-    name = read_config(user_path(folder, "folder"))[CLASS_KEY]
+    name = read_config(user_path(folder, "folder"))[ENCODER_CLASS_KEY]
     if name not in ENCODERS:
         raise InputError(
             f"encoder: expected one of {', '.join(ENCODERS)} in {folder}, got {name!r} "

@@ -23,6 +23,7 @@ from ssc_toolkit.options.training import (
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "PretrainOptions",
     "ProbeOptions",
     "ProjectorOptions",
+    "ReadoutOptions",
     "RetrievalOptions",
     "RobustnessOptions",
     "SegmentOptions",

@@ -11,18 +11,18 @@ from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import (
+    AUTO,
     LogOptions,
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
 from ssc_toolkit.options.validation import MEASURES, ValidationOptions
 from ssc_toolkit.paths import user_path
 
-AUTO = "auto"
-"""Learning rate that is chosen by a range test."""
 SHARDED = ("fsdp", "deepspeed", "model_parallel")
 """Beginnings of the names of strategies that divide the weights over the processes."""
 
@@ -71,6 +71,7 @@ class PretrainOptions(TrackSource):
             none.
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
+        readout: readout that the encoder is saved with.
         segments: positions of the views of a track.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
@@ -109,6 +110,7 @@ class PretrainOptions(TrackSource):
     memory: int = 0
     loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
     projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    readout: ReadoutOptions = ReadoutOptions()  # noqa: RUF009 - frozen
     segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
@@ -162,6 +164,7 @@ class PretrainOptions(TrackSource):
         for group in (
             self.loss,
             self.projector,
+            self.readout,
             self.segments,
             self.validation,
             self.optimizer,
@@ -172,6 +175,8 @@ class PretrainOptions(TrackSource):
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
+        if self.trainer.precision == AUTO and processes > 1:
+            raise InputError(f"trainer.precision: expected 32, bf16 or fp16 with {processes} processes, got {AUTO}")
         if self.trainer.strategy.startswith(SHARDED):  # the first process validates and saves whole weights
             raise InputError(
                 "trainer.strategy: expected one with all weights in each process, such as ddp, got "

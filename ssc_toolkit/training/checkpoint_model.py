@@ -22,6 +22,7 @@ _ADVICE = "choose another checkpoint"
 AVERAGED, TRAINED = "averaged", "trained"
 """Names of the weights of a checkpoint: those of `WeightAverage`, and those of the training itself."""
 _PREFIX = "model."
+_READOUT = ("frame_pooling", "layers")
 
 
 def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[ContrastiveModel, dict[str, Any]]:
@@ -51,6 +52,8 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
         if type(step) is not int or not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("it is not a checkpoint of a training")
     encoder = make_encoder(name)
+    if readout := {key: settings[f"readout.{key}"] for key in _READOUT if f"readout.{key}" in settings}:
+        encoder.set_readout(**readout)  # runs of earlier versions have none
     with torch.device("meta"):  # the widths in settings of somebody else could need any amount of memory
         model = ContrastiveModel(encoder, make_projector(encoder, _projector_options(settings)))
     try:

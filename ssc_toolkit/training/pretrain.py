@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
-from ssc_toolkit.options.pretrain import AUTO, PretrainOptions
+from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
     BEST_CHECKPOINT,
     CHECKPOINT,
@@ -32,6 +32,7 @@ from ssc_toolkit.options.run_settings import (
     holds_run,
     trained_steps,
 )
+from ssc_toolkit.options.training import AUTO
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.preflight import Estimate
 from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
@@ -58,6 +59,7 @@ from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.learning_rate import find_learning_rate
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.precision import choose_precision, read_precision
 from ssc_toolkit.training.run_folder import (
     HISTORY,
     SUMMARY,
@@ -65,6 +67,7 @@ from ssc_toolkit.training.run_folder import (
     WRITTEN,
     check_folder,
     claim_run_folder,
+    cut_history,
     record_start,
     remove_checkpoints,
     save_encoder,
@@ -131,6 +134,8 @@ def pretrain(options: PretrainOptions) -> Path:
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
+            if first:
+                cut_history(folder, options)
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
         else:
@@ -175,7 +180,7 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    encoder = make_encoder(options.encoder)
+    encoder = make_encoder(options.encoder).set_readout(**vars(options.readout))
     model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
@@ -280,6 +285,10 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     history = History(
         folder / HISTORY, (EFFECTIVE_RANK, *measures), found.batches.dataset.describe_item, options.logs.every
     )
+    if options.trainer.precision == AUTO:  # one process
+        resumed = checkpoint.exists()
+        chosen = read_precision(folder) if resumed else choose_precision(module, found.batches, folder, options)
+        options = replace(options, trainer=replace(options.trainer, precision=chosen))
     if options.learning_rate == AUTO and not checkpoint.exists():  # the checkpoint contains the chosen rate
         module.learning_rate = find_learning_rate(module, found.batches, folder, options)
     if first:  # these files of a complete run that is made longer are written again at its end

@@ -47,10 +47,7 @@ def world(small_corpus, tmp_path, monkeypatch) -> Path:
         (tmp_path / file.name).symlink_to(file)
         genre, artist = ("jazz", "rock")[number % 2], f"artist {number // 2 % 6}"
         write_tags(file, genre, artist)
-        rows.append(
-            f"{file.name},{genre},{artist},"
-            f"{('train', 'train', 'valid', 'test')[number // 2 % 4]}"
-        )
+        rows.append(f"{file.name},{genre},{artist},{('train', 'train', 'valid', 'test')[number // 2 % 4]}")
     (tmp_path / "my.csv").write_text("\n".join(rows) + "\n")
     for name in ("demo/self-supervised", "demo/semi-supervised"):
         MelCNN().save_pretrained(tmp_path / name / "encoder")

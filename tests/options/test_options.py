@@ -140,7 +140,7 @@ def test_names_are_those_of_the_rooms():
     for name in get_args(get_type_hints(PretrainOptions)["encoder"]):
         make_encoder(name)
     assert get_args(get_type_hints(OptimizerOptions)["name"]) == tuple(OPTIMIZERS)
-    assert get_args(get_type_hints(TrainerOptions)["precision"]) == tuple(PRECISIONS)
+    assert get_args(get_type_hints(TrainerOptions)["precision"]) == (*PRECISIONS, "auto")
 
 
 PROBED = {"encoder": "a:b", "labels": ("key",)}

@@ -167,7 +167,7 @@ def test_options_of_a_study_are_those_of_pretrain():
         (["--steps"], "--steps is empty"),
         (["--steps="], "--steps is empty"),
         (["--steps=many"], "steps: expected an integer written in digits, got many"),
-        (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', got 8"),
+        (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', 'auto', got 8"),
         (["--unlabeled.root=x"], "unlabeled.root: expected unlabeled.tracks as well, got none"),
     ],
 )

@@ -18,8 +18,9 @@ from torch import nn
 from training_runs import SMALL, history, losses, make_tones, pretrain_on
 
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, JoinedDataset, check_audio, encode_labels, load_tracks
-from ssc_toolkit.encoders import ContrastiveModel
+from ssc_toolkit.encoders import ContrastiveModel, Readout, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.run_settings import read_settings
 from ssc_toolkit.options.validation import MEASURES
 from ssc_toolkit.samplers import SampledIndex
 from ssc_toolkit.training import (
@@ -27,10 +28,12 @@ from ssc_toolkit.training import (
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
     ValidationOptions,
 )
+from ssc_toolkit.training.checkpoint_model import load_checkpoint_model
 from ssc_toolkit.training.dataset_factory import make_view_sampler
 
 
@@ -57,6 +60,33 @@ def run(music: Path, folder: Path, **options: object) -> list[float]:
     assert len(found) == options.get("steps", SMALL["steps"])
     assert np.isfinite(found).all()
     return found
+
+
+@pytest.mark.slow
+def test_the_encoder_is_saved_with_the_chosen_readout(music, plain, tmp_path):
+    assert load_encoder(plain / "encoder").readout == Readout("unit_mean_std", "all")
+    run(music, tmp_path, readout=ReadoutOptions(frame_pooling="mean", layers=("log_mel", "last")))
+    assert history(tmp_path) == history(plain)
+    chosen = load_encoder(tmp_path / "encoder")
+    assert chosen.readout == Readout("mean", ["log_mel", "last"])
+    content, _ = load_checkpoint_model(tmp_path / "last.ckpt", read_settings(tmp_path))
+    assert content.encoder.readout == chosen.readout
+    assert all(torch.equal(content.encoder.state_dict()[name], value) for name, value in chosen.state_dict().items())
+    with pytest.raises(InputError, match="readout"):
+        run(music, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("readout", "words"),
+    [
+        (ReadoutOptions(layers=("last", "last")), "readout.layers: expected last, all or a list of different names"),
+        (ReadoutOptions(layers=("temporal.3",)), "layers: expected last, all or names of layers of MelCNN"),
+    ],
+)
+def test_a_wrong_readout_is_an_error_before_the_training(music, tmp_path, readout, words):
+    with pytest.raises(InputError, match=words):
+        pretrain_on(music / "my.csv", tmp_path / "run", readout=readout, **SMALL)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
 @pytest.mark.slow
