@@ -68,7 +68,7 @@ def table(options: TableOptions) -> Path:
     print(summarize(frame))
     hours = frame["seconds"].sum() / 3600
     left_out = len(paths) - len(frame)
-    print(f"\n{len(frame)} tracks ({hours:.2f} h) in {out}; {left_out} audio files were left out")
+    print(f"\n{len(frame)} tracks ({hours:.2f} h) in {out}; left out: {left_out} of {len(paths)} audio files")
     print(f"use it with --tracks={shlex.quote(str(out))} --root={shlex.quote(str(folder))}")
     return out
 

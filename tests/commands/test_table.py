@@ -182,7 +182,7 @@ def test_a_table_of_a_folder_is_written_and_described(folder, caplog):
     assert [cell.strip() for cell in rows["genre"].split("|")[2:5]] == ["8", "2", "A 8, B 4"]
     assert [cell.strip() for cell in rows["folder"].split("|")[2:5]] == ["12", "2", "jazz 6, rock 6"]
     assert "12 tracks (0.00 h)" in printed
-    assert "1 audio files were left out" in printed
+    assert "left out: 1 of 13 audio files" in printed
     for words in ("1 file with other suffixes: 1 .jpg", "broken.wav: ", "calm.m3u8: 1 of 3, such as gone.wav",
                   "loud.pls: 1 of 3, such as http://a.org/x.mp3"):  # fmt: skip
         assert words in caplog.text
@@ -248,7 +248,7 @@ def test_damaged_tags_leave_the_track_in_the_table(folder, caplog):
     assert "files whose tags cannot be read, so that they have no values: 2 (" in caplog.text
     assert "tags0.mp3 is damaged" in caplog.text
     assert "2 of 16 audio files cannot be used" in caplog.text
-    assert "2 audio files were left out" in printed
+    assert "left out: 2 of 16 audio files" in printed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="these names are not allowed elsewhere")
@@ -272,7 +272,7 @@ def test_odd_names_of_files_are_read_back(tmp_path):
     assert sorted(os.path.normpath(path) for path in tracks["path"]) == sorted(
         str(tmp_path / "music" / name) for name in names
     )
-    assert "1 audio files were left out" in printed
+    assert "left out: 1 of 10 audio files" in printed
 
 
 @pytest.mark.parametrize(
