@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,14 +32,31 @@ ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[Short
 """Encoder classes by name, as used in saved folders and on the command line."""
 
 
-def make_encoder(name: str) -> Encoder:
-    """Create an untrained encoder of the class with this name, with its default settings.
+def make_encoder(name: str, **arguments: Any) -> Encoder:
+    """Create an untrained encoder of the class with this name.
+
+    Args:
+        name: name of the class, a key of the constant `ENCODERS`.
+        arguments: arguments of the class. The others have their default values.
 
     Raises:
-        InputError: if the name is not in the constant `ENCODERS`.
+        InputError: if the name is not in the constant `ENCODERS`, or if the class does not have an argument.
+        ValueError: if the class does not accept the value of an argument.
+
+    Examples:
+        >>> make_encoder("MelCNN", max_hz=8000.0, embedding_dim=128).embedding_dim
+        128
     """
     check_choice("encoder", name, ENCODERS)
-    return ENCODERS[name]()
+    accepted = list(inspect.signature(ENCODERS[name]).parameters)
+    for argument in arguments:
+        if argument not in accepted:
+            near = difflib.get_close_matches(argument, accepted, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"{argument[:100]}: expected an argument of {name} ({', '.join(accepted)}), got {argument[:100]}{hint}"
+            )
+    return ENCODERS[name](**arguments)
 
 
 def reinitialize(encoder: Encoder, seed: int) -> Encoder:

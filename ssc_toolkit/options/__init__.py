@@ -8,6 +8,7 @@ from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.options.demo import DemoOptions
 from ssc_toolkit.options.doctor import DoctorOptions
 from ssc_toolkit.options.embed import EmbedOptions
+from ssc_toolkit.options.encoder import EncoderOptions
 from ssc_toolkit.options.export import ExportOptions
 from ssc_toolkit.options.frames import FramesOptions
 from ssc_toolkit.options.prepare import PrepareOptions
@@ -35,6 +36,7 @@ __all__ = [
     "DemoOptions",
     "DoctorOptions",
     "EmbedOptions",
+    "EncoderOptions",
     "ExportOptions",
     "FramesOptions",
     "LogOptions",

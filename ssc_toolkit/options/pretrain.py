@@ -8,6 +8,7 @@ from typing import Literal
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.encoder import EncoderName, EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import (
@@ -42,7 +43,8 @@ class PretrainOptions(TrackSource):
         labels: label columns. A cell contains one class or several classes separated by "|". An empty cell means that
             the label is unknown. Two tracks are positives if they are positives in at least one column. Without labels,
             the training is self-supervised.
-        encoder: architecture of the encoder.
+        encoder: architecture of the encoder, and arguments of its class. `--encoder=SampleCNN` is the same as
+            `--encoder.name=SampleCNN`.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         batch_size: number of tracks in a batch of one process.
@@ -87,7 +89,7 @@ class PretrainOptions(TrackSource):
 
     out: str
     labels: tuple[str, ...] | str | None = None
-    encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN"
+    encoder: EncoderName | EncoderOptions = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
     batch_size: int = 96
@@ -155,13 +157,15 @@ class PretrainOptions(TrackSource):
         check_choices(self)
         check_severity(self.severity)
         check_omit(self.omit)
-        if self.loss.label_weight != 1 and not columns:
-            raise InputError(f"loss.label_weight: expected labels as well, got {self.loss.label_weight} without labels")
+        for name, usual in (("label_weight", 1), ("label_weight_end", None)):
+            if (value := getattr(self.loss, name)) != usual and not columns:
+                raise InputError(f"loss.{name}: expected labels as well, got {value} without labels")
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
             raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
         for group in (
+            as_encoder(self.encoder),
             self.loss,
             self.projector,
             self.readout,

@@ -121,6 +121,8 @@ class LossOptions:
     Args:
         label_weight: weight of a pair of tracks with equal labels, relative to a pair of views of one track, at least
             0. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
+        label_weight_end: `label_weight` of the last step, at least 0. The weight changes linearly from step to step. By
+            default it is constant.
         denominator: "all": the denominator of an anchor sums over all other embeddings. "negatives": it sums over its
             negatives only (decoupled contrastive learning).
         beta: concentration of the hard negatives, at least 0. 0: all negatives have equal weight.
@@ -129,6 +131,7 @@ class LossOptions:
     """
 
     label_weight: float = 1.0
+    label_weight_end: float | None = None
     denominator: Literal["all", "negatives"] = "all"
     beta: float = 0.0
     tau_plus: float = 0.0
@@ -139,6 +142,8 @@ class LossOptions:
         check_choices(self, "loss.")
         for name in ("label_weight", "beta"):
             check_number(f"loss.{name}", getattr(self, name), 0)
+        if self.label_weight_end is not None:
+            check_number("loss.label_weight_end", self.label_weight_end, 0)
         if check_fraction("loss.tau_plus", self.tau_plus) == 1:
             raise InputError("loss.tau_plus: expected a fraction below 1, got 1")
         if self.sigma is not None:

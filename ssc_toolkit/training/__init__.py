@@ -1,6 +1,7 @@
 """Pretraining with Lightning: module, data module, callbacks and options."""
 
 from ssc_toolkit.options import (
+    EncoderOptions,
     LogOptions,
     LossOptions,
     OptimizerOptions,
@@ -30,6 +31,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BestCheckpoint",
     "CollapseWarning",
+    "EncoderOptions",
     "FiniteWeights",
     "History",
     "LogOptions",
