@@ -5,6 +5,7 @@ from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.model_files import load_model, load_projector, save_model
+from ssc_toolkit.encoders.musicnn import MusiCNN
 from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialize
 from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
 from ssc_toolkit.encoders.published import load_published, load_published_model
@@ -22,6 +23,7 @@ __all__ = [
     "LogMel",
     "MelCNN",
     "ModelOutput",
+    "MusiCNN",
     "Projector",
     "Readout",
     "SampleCNN",

@@ -21,9 +21,8 @@ class LogMel(nn.Module):
     """Log-mel spectrogram, which is computed in float32 even under autocast or in a half-precision model.
 
     With scale "log1p", the values are log(1 + compression * mel power), which is 0 for silence. With scale "decibels",
-    the values are 10 log10(mel power / reference_power), at least -100. The triangular bands have a peak of 1 and are
-    not divided by their widths, as with `norm=None` in torchaudio and librosa. The default of librosa, `norm="slaney"`,
-    gives other values.
+    the values are 10 log10(mel power / reference_power), at least -100. By default, the triangular bands have a peak of
+    1 and are not divided by their widths, as with `norm=None` in torchaudio and librosa.
 
     Args:
         sample_rate: sample rate of the signals in hertz.
@@ -43,6 +42,7 @@ class LogMel(nn.Module):
         center: whether to pad each end of the signal with half a window of reflected samples, so that frame k is
             centered on sample k * hop_length.
         mel_scale: "slaney" (linear below 1 kHz) or "htk".
+        mel_norm: "slaney" to divide each band by half its width in hertz, as librosa does by default, or None.
 
     Raises:
         ValueError: if a scale is unknown, a number is out of range, or no band contains a frequency bin. If only some
@@ -77,10 +77,13 @@ class LogMel(nn.Module):
         standardize: bool = False,
         center: bool = False,
         mel_scale: Literal["slaney", "htk"] = "slaney",
+        mel_norm: Literal["slaney"] | None = None,
     ) -> None:
         super().__init__()
         check_choice("scale", scale, ("log1p", "decibels"))
         check_choice("mel_scale", mel_scale, ("slaney", "htk"))
+        if mel_norm is not None:
+            check_choice("mel_norm", mel_norm, ("slaney",))
         self.sample_rate = check_integer("sample_rate", sample_rate)
         self.n_fft = check_integer("n_fft", n_fft)
         self.hop_length = check_integer("hop_length", hop_length)
@@ -92,7 +95,8 @@ class LogMel(nn.Module):
         self.center = check_bool("center", center)
         self.bands: Tensor
         self.window: Tensor
-        self.register_buffer("bands", self._filterbank(check_integer("n_mels", n_mels), min_hz, max_hz, mel_scale))
+        bands = self._filterbank(check_integer("n_mels", n_mels), min_hz, max_hz, mel_scale, mel_norm)
+        self.register_buffer("bands", bands)
         self.register_buffer("window", torch.hann_window(self.n_fft).clone())
 
     def extra_repr(self) -> str:
@@ -139,7 +143,9 @@ class LogMel(nn.Module):
         # Clamp before the square root, because its gradient is infinite at 0.
         return centered / centered.square().mean(dim=-1, keepdim=True).clamp(min=1e-10).sqrt()
 
-    def _filterbank(self, n_mels: int, min_hz: float, max_hz: float | None, mel_scale: str) -> Tensor:
+    def _filterbank(
+        self, n_mels: int, min_hz: float, max_hz: float | None, mel_scale: str, mel_norm: str | None
+    ) -> Tensor:
         from torchaudio.functional import melscale_fbanks
 
         nyquist = self.sample_rate / 2
@@ -152,7 +158,7 @@ class LogMel(nn.Module):
             )
         with warnings.catch_warnings(action="ignore"):  # its warning about empty bands is replaced below
             bands: Tensor = melscale_fbanks(
-                self.n_fft // 2 + 1, min_hz, max_hz, n_mels, self.sample_rate, norm=None, mel_scale=mel_scale
+                self.n_fft // 2 + 1, min_hz, max_hz, n_mels, self.sample_rate, norm=mel_norm, mel_scale=mel_scale
             )
         empty = n_mels - int(bands.any(dim=0).sum())
         message = (

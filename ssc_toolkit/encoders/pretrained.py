@@ -14,6 +14,7 @@ import torch
 from ssc_toolkit.checks import check_choice
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.mel_cnn import MelCNN
+from ssc_toolkit.encoders.musicnn import MusiCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
 from ssc_toolkit.encoders.saving import ENCODER_CLASS_KEY, read_config
@@ -30,6 +31,9 @@ ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[Short
     "ShortChunkCNN": ShortChunkCNN,
 }
 """Encoder classes by name, as used in saved folders and on the command line."""
+
+_SAVED: dict[str, type[Encoder]] = {**ENCODERS, "MusiCNN": MusiCNN}
+"""Encoder classes that `load_encoder` creates, by name."""
 
 
 def make_encoder(name: str, **arguments: Any) -> Encoder:
@@ -79,7 +83,9 @@ def reinitialize(encoder: Encoder, seed: int) -> Encoder:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """Load an encoder that `Encoder.save_pretrained` wrote, in eval mode. Its class must be in `ENCODERS`.
+    """Load an encoder that `Encoder.save_pretrained` wrote, in eval mode.
+
+    Its class must be in `ENCODERS`, or `MusiCNN`.
 
     Args:
         folder: folder with `config.json` and `model.safetensors`.
@@ -98,9 +104,9 @@ def load_encoder(folder: str | Path) -> Encoder:
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {folder!r}")
     name = read_config(user_path(folder, "folder"))[ENCODER_CLASS_KEY]
-    if name not in ENCODERS:
+    if name not in _SAVED:
         raise InputError(
-            f"encoder: expected one of {', '.join(ENCODERS)} in {folder}, got {name!r} "
+            f"encoder: expected one of {', '.join(_SAVED)} in {folder}, got {name!r} "
             "(to load your own class, use its from_pretrained)"
         )
-    return ENCODERS[name].from_pretrained(folder)
+    return _SAVED[name].from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Loading of published checkpoints of CLMR, SemiSupCon and the short-chunk CNN."""
+"""Loading of published checkpoints of CLMR, SemiSupCon and the short-chunk CNN, and of musiCNN by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.checkpoint_files import read_weights
+from ssc_toolkit.encoders.musicnn_files import MODELS, load_musicnn
 from ssc_toolkit.encoders.projector import ContrastiveModel, DenseProjector, Projector
 from ssc_toolkit.encoders.published_names import (
     DENSE,
@@ -37,8 +38,11 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3
 
 
-def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
-    """Load an encoder from a checkpoint of CLMR, SemiSupCon or sota-music-tagging-models, in eval mode.
+def load_published(path: str | Path, encoder: Encoder | None = None, *, package: str | Path | None = None) -> Encoder:
+    """Load a published encoder in eval mode: from a checkpoint file, or musiCNN by the name of the model.
+
+    A checkpoint is one of CLMR, SemiSupCon or sota-music-tagging-models. "MTT_musicnn" and "MSD_musicnn" give a
+    `MusiCNN` with the weights in the Python package `musicnn`, which is neither imported nor required otherwise.
 
     The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a `state_dict`, or a
     safetensors file. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`,
@@ -52,10 +56,13 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     published network.
 
     Args:
-        path: path of the file. Unpack the file first if it was downloaded as a zip archive.
+        path: path of the file. Unpack the file first if it was downloaded as a zip archive. If there is no such file,
+            it can be the name "MTT_musicnn" or "MSD_musicnn".
         encoder: instance into which the weights are loaded, for another architecture or sample rate. It is not changed
             if the weights do not match. If None, a new instance of the detected architecture is created, at 22 050 Hz
             (`ShortChunkCNN`: 16 000 Hz).
+        package: for "MTT_musicnn" and "MSD_musicnn", the wheel of `musicnn` 0.1.0, or a folder with the files of the
+            package. If None, the installed package is used.
 
     Returns:
         The encoder.
@@ -64,14 +71,15 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
         TypeError: if `path` is not a path, or `encoder` is not an instance of `Encoder`.
         InputError: if the file cannot be read, or reading it could run code; if weights are missing, unexpected, of
             another shape, NaN or infinite; if the file contains two different encoders; or if it contains a mel
-            filterbank or a window that differs from that of the encoder.
+            filterbank or a window that differs from that of the encoder; if the package of a model is not installed
+            or is damaged; or if an argument does not apply.
 
     References:
         Spijkervet and Burgoyne, "Contrastive Learning of Musical Representations", ISMIR 2021,
         github.com/Spijkervet/CLMR; Guinot, Quinton and Fazekas, "Semi-Supervised Contrastive Learning of
         Musical Representations", ISMIR 2024, github.com/Pliploop/SemiSupCon; Won, Ferraro, Bogdanov and Serra,
         "Evaluation of CNN-based automatic music tagging models", SMC 2020,
-        github.com/minzwon/sota-music-tagging-models.
+        github.com/minzwon/sota-music-tagging-models; for musiCNN, see `MusiCNN`.
 
     Examples:
         >>> import tempfile
@@ -81,6 +89,12 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
         >>> torch.equal(load_published(path).sequential[0][0].weight, trained.sequential[0][0].weight)
         True
     """
+    if is_published_name(path):
+        if encoder is not None:
+            raise InputError(f"encoder: expected None with the name of a model, {path}, got {type(encoder).__name__}")
+        return load_musicnn(str(path), package)
+    if package is not None:
+        raise InputError(f"package: expected None with a checkpoint, got {package}; it applies to {', '.join(MODELS)}")
     encoder, found = _find(path, encoder)
     if found.heads:
         has_projector = any(name.rpartition(".")[2] in PROJECTOR_NAMES for name in found.heads)
@@ -118,10 +132,24 @@ def load_published_model(path: str | Path, encoder: Encoder | None = None) -> Co
         >>> torch.equal(load_published_model(path)(waveforms).projection, trained(waveforms).projection)
         True
     """
+    if is_published_name(path):
+        raise InputError(
+            f"path: expected a checkpoint with a projector, got {path}, which has none; use load_published"
+        )
     encoder, found = _find(path, encoder)
     projector = _projector(path, found, encoder)
     encoder.load_state_dict(found.weights)
     return ContrastiveModel(encoder, projector).eval()
+
+
+def is_published_name(path: str | Path) -> bool:
+    """Return whether a path is the name of a published model, and not that of an existing file or folder.
+
+    Examples:
+        >>> is_published_name("MTT_musicnn"), is_published_name("best.ckpt")
+        (True, False)
+    """
+    return isinstance(path, str) and path in MODELS and not Path(path).exists()
 
 
 class _Found(NamedTuple):

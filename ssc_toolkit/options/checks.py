@@ -9,7 +9,14 @@ from typing import Any, get_type_hints
 
 from ssc_toolkit.checks import check_choice, check_names, check_number
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import ENCODER_FILES, FINETUNE, MAX_SEVERITY, PROJECTOR_FILES, STAGES
+from ssc_toolkit.options.names import (
+    ENCODER_FILES,
+    FINETUNE,
+    MAX_SEVERITY,
+    PROJECTOR_FILES,
+    PUBLISHED_MODELS,
+    STAGES,
+)
 from ssc_toolkit.paths import missing_hint, user_path
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -30,14 +37,14 @@ def check_choices(options: Any, prefix: str = "") -> None:
 
 
 def check_encoder(source: str, argument: str = "encoder") -> None:
-    """Raise InputError unless `source` is the folder of a saved encoder, or has the form module:function.
+    """Raise InputError unless `source` is a saved encoder, a published model, or has the form module:function.
 
     Args:
-        source: folder, or module:function. The function is not imported.
+        source: folder, name of a published model, or module:function. The function is not imported.
         argument: name of the argument for the error message.
     """
     folder = user_path(source, argument)
-    if not folder.exists() and _IMPORT_PATH.fullmatch(source):
+    if not folder.exists() and (source in PUBLISHED_MODELS or _IMPORT_PATH.fullmatch(source)):
         return
     if not all((folder / name).is_file() for name in ENCODER_FILES):
         hint = missing_hint(folder) or "; pass the 'encoder' folder that pretraining wrote"

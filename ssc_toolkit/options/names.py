@@ -1,7 +1,7 @@
 """Names and limits that options accept.
 
-METHODS, DATASETS, ENCODERS, ENCODER_FILES, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because the modules that
-define them are slow to import. A test compares the copies with the originals.
+METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because
+the modules that define them are slow to import. A test compares the copies with the originals.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ENCODERS = {
 """Names of the arguments of each class of encoders."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
+PUBLISHED_MODELS = ("MTT_musicnn", "MSD_musicnn")
+"""Names of the published models that can be used in place of the folder of a saved encoder."""
 PROJECTOR_FILES = ("projector.json", "projector.safetensors")
 """Names of the files of a projector next to an encoder."""
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.checks import check_positive
-from ssc_toolkit.encoders import Encoder, EncoderAdapter, Readout, load_encoder
+from ssc_toolkit.encoders import Encoder, EncoderAdapter, Readout, load_encoder, load_published
+from ssc_toolkit.encoders.published import is_published_name
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.readout import apply_readout
 from ssc_toolkit.files import read_checked_json
@@ -108,15 +109,18 @@ def as_model(
 
 
 def open_model(source: str) -> WaveformModel:
-    """Open a saved encoder, or a model that a Python function creates.
+    """Open a saved encoder, a published model, or a model that a Python function creates.
 
     Args:
-        source: folder of a saved encoder, or "module:function". The function takes no arguments and returns a model.
-            The module must be importable, or be in the current folder.
+        source: folder of a saved encoder, "MTT_musicnn", "MSD_musicnn", or "module:function". The function takes
+            no arguments and returns a model. The module must be importable, or be in the current folder.
 
     Raises:
-        InputError: if the folder or the function does not exist, or if the function fails or does not return a model.
+        InputError: if the folder or the function does not exist, if the function fails or does not return a model, or
+            if the package with the weights of a published model is not installed.
     """
+    if is_published_name(source):
+        return load_published(source)
     source = local_path(source, "encoder")
     if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
         encoder = load_encoder(source)
