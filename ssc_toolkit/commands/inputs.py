@@ -86,7 +86,7 @@ def open_encoder(encoder: str, cache: str | Path | None, projections: bool = Fal
     """Open a model. If `cache` is given, check that the embeddings of the model can be cached.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
         cache: folder of the cache, or None.
         projections: whether the embeddings are those of the projector in the folder of the encoder.
 

@@ -128,7 +128,8 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
     """Open several models with `open_model`.
 
     Args:
-        encoders: each element is the folder of a saved encoder, or "module:function" as in `open_model`.
+        encoders: each element is the folder of a saved encoder, "MTT_musicnn", "MSD_musicnn", or "module:function", as
+            in `open_model`.
         names: one name for each model. By default, the name is the last part of the path that is not "encoder".
 
     Returns:

@@ -22,7 +22,7 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
     tracks are cross-validated instead.
 
     Args:
-        encoders: folders of saved encoders, or module:function for your own models.
+        encoders: folders of saved encoders, MTT_musicnn or MSD_musicnn, or module:function for your own models.
         out: folder for the report and for the cache. An existing report is replaced.
         names: names of the models in the report, one for each encoder; by default the names of their folders.
         audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.

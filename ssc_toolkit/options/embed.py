@@ -19,7 +19,7 @@ class EmbedOptions(EmbeddingOptions):
     The file also contains paths, lengths in seconds and metadata.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
         out: output file with the suffix .npz or .parquet; an existing file is replaced.
         window_pooling: how the embeddings of the windows of a track are combined. "none" writes one embedding for each
             window, with its start in seconds.

@@ -73,7 +73,7 @@ class EncoderOptions(LabelOptions):
     """Options of the commands that evaluate one encoder and baselines: `probe`, `robustness` and `retrieval`.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
         cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
             has changed.
         out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is

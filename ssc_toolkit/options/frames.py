@@ -23,7 +23,7 @@ class FramesOptions(TrackSource):
     mir_eval. If the tracks have no `split` column (train, valid, test), they are split at random in the ratio 70/10/20.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns an encoder.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns an encoder.
         task: beats or chord_roots.
         annotations: CSV file with the columns `path` and `seconds` for beats, or `path`, `begin_seconds`,
             `end_seconds` and `root` (0 to 11) for chord roots. The annotations of a corpus that `ssc-toolkit corpus`

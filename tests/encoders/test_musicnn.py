@@ -152,7 +152,7 @@ def test_the_front_end_equals_that_of_librosa():
 
 def test_each_patch_of_187_frames_is_computed_alone(package):
     encoder = load_published("MTT_musicnn", package=package)
-    images = noise(2, 96, 2 * 187 + 60).abs()
+    images = noise(1, 96, 2 * 187 + 60).abs()
 
     def frames_of(image):
         encoder.log_mel = Image(image)
@@ -299,6 +299,7 @@ def test_the_commands_know_the_names_of_the_models():
     assert tuple(MODELS) == names.PUBLISHED_MODELS
 
 
+@pytest.mark.slow
 def test_embed_writes_the_penultimate_features(installed, music, tmp_path):
     out = tmp_path / "embeddings.npz"
     result = call("embed", "--encoder=MTT_musicnn", f"--tracks={music}", f"--out={out}")
@@ -308,11 +309,11 @@ def test_embed_writes_the_penultimate_features(installed, music, tmp_path):
 
 @pytest.mark.slow
 def test_compare_lists_a_published_model_next_to_a_folder(installed, tmp_path):
-    pitches = [150, 600] * 12
+    pitches = [150, 600] * 6
     paths = write_tones(tmp_path / "tones", pitches)
     rows = [
         f"{path},{pitch},{split}"
-        for path, pitch, split in zip(paths, pitches, ["train", "valid", "test"] * 8, strict=True)
+        for path, pitch, split in zip(paths, pitches, ["train", "valid", "test"] * 4, strict=True)
     ]
     (tmp_path / "tones" / "tones.csv").write_text("\n".join(["path,pitch,split", *rows]))
     MelCNN(n_mels=32).save_pretrained(tmp_path / "own")
@@ -332,10 +333,13 @@ def test_notes_of_instruments_have_their_tags():
 
     from ssc_toolkit.data.corpus.synthesis import RENDER_RATE, read_sound_font, render_notes
 
-    encoder, font = load_published("MTT_musicnn"), read_sound_font()
-    for program, tag in ((0, "piano"), (24, "guitar"), (73, "flute"), (6, "harpsichord")):
-        notes = render_notes(font, program, np.array([60, 64, 67, 72]), np.full(4, 90), 2.5, 3.0)
+    programs = {"piano": 0, "violin": 40, "choir": 52, "flute": 73, "sitar": 104}
+    encoder, font, rows = load_published("MTT_musicnn"), read_sound_font(), []
+    for program in programs.values():
+        notes = render_notes(font, program, np.array([48, 52, 55, 60, 64, 67, 72]), np.full(7, 90), 2.5, 3.0)
         with torch.no_grad():
-            means = encoder.taggram(resample(torch.from_numpy(notes), RENDER_RATE, 16000)).mean(dim=(0, 1))
-        instruments = ("piano", "guitar", "flute", "harpsichord", "violin", "cello", "drums", "vocal", "sitar")
-        assert max(instruments, key=lambda name: means[encoder.tags.index(name)]) == tag
+            taggram = encoder.taggram(resample(torch.from_numpy(notes), RENDER_RATE, 16000))
+        rows.append(taggram.mean(dim=(0, 1))[[encoder.tags.index(tag) for tag in programs]])
+    probabilities = torch.stack(rows)  # (instruments, tags)
+    assert probabilities.argmax(dim=1).tolist() == list(range(5))
+    assert probabilities.argmax(dim=0).tolist() == list(range(5))
