@@ -12,10 +12,10 @@ Start it for several seeds at once to use several processor cores.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,26 @@ import pandas as pd
 from screening_settings import BUDGET, SETTINGS
 
 from ssc_toolkit.commands.prepare import prepare
-from ssc_toolkit.data import load_tracks
+from ssc_toolkit.data import TrackTable, load_tracks
 from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialize
-from ssc_toolkit.evaluation import LogMelStatistics, MFCCStatistics, embed_tracks, layer_widths, probe
+from ssc_toolkit.evaluation import LogMelStatistics, MFCCStatistics, embed_models, embed_tracks, layer_widths, probe
 from ssc_toolkit.files import lock_folder, make_writable_folder, write_text
 from ssc_toolkit.options import PrepareOptions, ValidationOptions
 from ssc_toolkit.training import PretrainOptions, pretrain
 
 FOLDS = 5
 STEPS = 300
+WINDOW_SECONDS = 3.0
 BASELINES = {"random": "untrained encoder", "mfcc": "MFCC statistics", "log-mel": "log-mel statistics"}
 LABEL = "game"
 MUSIC_TASKS, NOTE_TASKS = ("game", "artist"), ("family", "instrument", "pitch")
 METHODS = ("linear", "knn")
 READOUTS = {
-    "mean of the last layer": ("mean", ("last",)),
-    "last layer": ("mean_std", ("last",)),
-    "all layers": ("mean_std", ("all",)),
-    "log-mel, middle and last layer": ("mean_std", ("log_mel", "temporal.2", "last")),
+    "mean of the last layer": ("mean", "last"),
+    "last layer": ("mean_std", "last"),
+    "all layers": ("mean_std", "all"),
+    "log-mel, middle and last layer": ("mean_std", ["log_mel", "temporal.2", "last"]),
+    "all layers, unit length": ("unit_mean_std", "all"),
 }
 
 
@@ -170,20 +172,23 @@ def score(encoder: Encoder, store: Path, notes: Path, seed: int) -> dict[str, di
     return found
 
 
-def embed_readouts(encoder: Encoder, tracks: Any) -> Mapping[str, np.ndarray]:
-    """Return embeddings of tracks by readout. They are columns of the embedding of all layers."""
+def embed_readouts(encoder: Encoder, tracks: TrackTable) -> dict[str, np.ndarray]:
+    """Return embeddings of tracks by readout. Most of them are columns of the embeddings of all layers."""
     if encoder.fixed_readout:
-        return {"own": embed_tracks(encoder, tracks, 3.0)}
-    embeddings = embed_tracks(encoder, tracks, 3.0, frame_pooling="mean_std", layers="all")
+        return {"own": embed_tracks(encoder, tracks, WINDOW_SECONDS)}
+    models = {pooling: copy.deepcopy(encoder).set_readout(pooling, "all") for pooling in ("mean_std", "unit_mean_std")}
+    embedded = embed_models(models, tracks, WINDOW_SECONDS)
     widths = layer_widths(encoder, "mean_std", "all")
     starts = dict(zip(widths, np.cumsum([0, *widths.values()]), strict=False))
     readouts = {}
     for name, (pooling, layers) in READOUTS.items():
         columns = [
-            np.arange(starts[layer], starts[layer] + (widths[layer] if pooling == "mean_std" else widths[layer] // 2))
-            for layer in encoder.select_layers(layers[0] if layers == ("all",) else list(layers))
+            np.arange(widths[layer] // (2 if pooling == "mean" else 1)) + starts[layer]
+            for layer in encoder.select_layers(layers)
         ]
-        readouts[name] = embeddings[:, np.concatenate(columns)]
+        readouts[name] = embedded["unit_mean_std" if pooling == "unit_mean_std" else "mean_std"][
+            :, np.concatenate(columns)
+        ]
     return readouts
 
 

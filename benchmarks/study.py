@@ -22,7 +22,7 @@ from study_scores import corpus, embed, measure, tracks_of
 from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialize
 from ssc_toolkit.evaluation import LogMelStatistics
 from ssc_toolkit.files import lock_folder, make_writable_folder, write_text
-from ssc_toolkit.training import PretrainOptions, ValidationOptions, pretrain
+from ssc_toolkit.training import PretrainOptions, ReadoutOptions, ValidationOptions, pretrain
 
 
 def main() -> None:
@@ -81,6 +81,7 @@ def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
         steps=size.steps,
         omit=OMIT,
         validation=ValidationOptions(labels="key"),
+        readout=ReadoutOptions(frame_pooling="default", layers="last"),
         seed=run.seed,
         title=run.name,
         **run.setting.arguments,

@@ -28,6 +28,7 @@ from ssc_toolkit.options import (
     RetrievalOptions,
     RobustnessOptions,
     SweepOptions,
+    TableOptions,
 )
 from ssc_toolkit.options.parsing import CommandLine
 from ssc_toolkit.options.schema import suggest_name
@@ -35,6 +36,7 @@ from ssc_toolkit.processes import safe_children
 
 COMMANDS: dict[str, tuple[type[Any], str]] = {
     "demo": (DemoOptions, "pretrain and evaluate encoders on the default corpus, in ten minutes"),
+    "table": (TableOptions, "write a table of your music from file tags and playlists"),
     "prepare": (PrepareOptions, "decode your music or a dataset once, for fast training"),
     "pretrain": (PretrainOptions, "pretrain an encoder on your music and labels"),
     "sweep": (SweepOptions, "run several pretrainings that a study file describes"),

@@ -21,10 +21,10 @@ OPTIONS = {
 }
 """New names by old names of options in config files, and in the settings of a training run."""
 
-WINDOW_POOLINGS = {"mean+std": "mean_std"}
+OLD_WINDOW_POOLINGS = {"mean+std": "mean_std"}
 """New names by old names of the poolings of windows."""
 
-OPTION_VALUES = {"window_pooling": WINDOW_POOLINGS}
+OPTION_VALUES = {"window_pooling": OLD_WINDOW_POOLINGS}
 """New values by old values of options in config files, by the name of the option."""
 
 SAMPLER_STATE = {"items_and_shares": "settings_hash"}

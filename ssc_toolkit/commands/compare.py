@@ -71,7 +71,7 @@ def compare(options: CompareOptions) -> Path:
     seeds = range(options.seed, options.seed + options.repeats)
     with nullcontext(user_path(options.out, "out")) if options.dry_run else output_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
-        named = open_models(options.encoders, options.names)
+        named = open_models(options.encoders, options.names, options.projections)
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
         windows = choose_windows(models, options.window_seconds)
@@ -128,6 +128,7 @@ def compare(options: CompareOptions) -> Path:
                 seeds=seeds,
                 models=identities,
                 encoders=dict(zip(named, options.encoders, strict=True)),
+                projections=options.projections,
                 omitted=omitted,
                 readouts=readouts,
                 **describe_cross_validation(options),
@@ -193,8 +194,9 @@ def _lead(models: Iterable[str], tracks: TrackTable, options: CompareOptions, om
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
     if options.folds is not None:
         sizes = f"{len(tracks)}, cross-validated" + (f" by {options.group_by}" if options.group_by else "")
+    kind = "Projections of models" if options.projections else "Models"
     lead = (
-        f"Models {', '.join(models)} and untrained baselines on {', '.join(options.labels)}; tracks: {options.tracks} "
+        f"{kind} {', '.join(models)} and untrained baselines on {', '.join(options.labels)}; tracks: {options.tracks} "
         f"({sizes}). The intervals account for the choice of test tracks, not for the variation between training runs."
     )
     if omitted:

@@ -45,7 +45,7 @@ from ssc_toolkit.training.run_folder import HISTORY
 LABEL = "key"
 OMIT = ("pitch_shift",)
 """Stages omitted from the augmentation chain, because the labels are keys, and pitch shift changes the key."""
-COLUMNS = ("key", "family", "mode", "collection")
+LABEL_COLUMNS = ("key", "family", "mode", "collection")
 SHOWN_UNDER_CORRUPTION = ("key", "family")
 """Names of the tasks whose scores on corrupted audio the report shows. The JSON file has those of all tasks."""
 VIEW_SECONDS = 3.0
@@ -117,14 +117,14 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     encoders = train(folder, corpus, size, seed)
     models = {**make_baselines(encoders, seed), **encoders}
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
-    labels = label_signals(tracks, (*COLUMNS, "tonic"))
+    labels = label_signals(tracks, (*LABEL_COLUMNS, "tonic"))
     comparison = compare_models(
         models,
         tracks,
         tasks(tracks),
         conditions_for((CHAIN,), SEVERITIES, encoders[RUNS[0].name].sample_rate, OMIT),
         folder / "evaluation",
-        labels={column: labels[column] for column in COLUMNS},
+        labels={column: labels[column] for column in LABEL_COLUMNS},
         window_seconds=VIEW_SECONDS,
         methods=("linear", RETRIEVAL),
         seeds=(seed,),

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssc_toolkit.commands.inputs import (
     THIS,
-    Models,
+    ModelsBySeed,
     check_readouts,
     choose_windows,
     load_for,
@@ -50,7 +50,7 @@ def embed(options: EmbedOptions) -> Path:
         importlib.import_module("pyarrow")  # raise the error before the work starts if pyarrow is missing
     with nullcontext() if options.dry_run else _output_file(path):
         model = open_encoder(options.encoder, options.cache, options.projections)
-        models: Models = {THIS: [model]}
+        models: ModelsBySeed = {THIS: [model]}
         (seconds,) = choose_windows(models, options.window_seconds).values()
         readouts = check_readouts(models, {THIS: seconds}, **options.readout)
         kept, _ = usable_tracks(load_for(models, options), options.max_unusable, {})

@@ -17,6 +17,7 @@ EXTRAS = {
     "pretty_midi": "corpus",
     "midirenderer": "corpus",
     "joblib": "corpus",
+    "mutagen": "tags",
 }
 """Names of the extras of this package that install optional modules, by module."""
 

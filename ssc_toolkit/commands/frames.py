@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ssc_toolkit.commands.inputs import (
     THIS,
-    Models,
+    ModelsBySeed,
     baselines_by_seed,
     choose_windows,
     load_for,
@@ -53,8 +53,8 @@ def frames(options: FramesOptions) -> Results:
         if not isinstance(model, Encoder):
             raise InputError(f"encoder: expected an Encoder, which gives frames, got {type(model).__name__}")
         layers = model.select_layers("all" if options.layers == ("all",) else options.layers)
-        models: Models = {**baselines_by_seed({THIS: model}, [options.seed]), THIS: [model]}
-        compared: Models = {name: own for name, own in models.items() if name == THIS or name.startswith(RANDOM)}
+        models: ModelsBySeed = {**baselines_by_seed({THIS: model}, [options.seed]), THIS: [model]}
+        compared: ModelsBySeed = {name: own for name, own in models.items() if name == THIS or name.startswith(RANDOM)}
         seconds = choose_windows(compared, options.window_seconds)[THIS]
         found = load_for(compared, options, options.seed)
         annotations = _annotations(options, found)
@@ -74,7 +74,7 @@ def frames(options: FramesOptions) -> Results:
 
 
 def _scores(
-    models: Models,
+    models: ModelsBySeed,
     tracks: TrackTable,
     annotations: Annotations,
     layers: list[str] | tuple[str, ...],

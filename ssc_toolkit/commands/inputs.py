@@ -35,7 +35,7 @@ from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, rende
 logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
-Models = dict[str, list[WaveformModel]]
+ModelsBySeed = dict[str, list[WaveformModel]]
 """Type of models by name. Each value is a list of one model, or of one model for each seed."""
 
 
@@ -106,7 +106,7 @@ def encoder_and_baselines(
     window_seconds: float | None,
     seeds: Sequence[int],
     projections: bool = False,
-) -> tuple[Models, float]:
+) -> tuple[ModelsBySeed, float]:
     """Open an encoder, and create the baselines to compare it with.
 
     Args:
@@ -130,7 +130,7 @@ def encoder_and_baselines(
     return models, seconds
 
 
-def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int]) -> Models:
+def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int]) -> ModelsBySeed:
     """Return the baselines of a comparison by name: a random encoder for each seed, and log-mel statistics."""
     by_seed = [make_baselines(models, seed) for seed in seeds]
     return {
@@ -143,7 +143,7 @@ def make_tasks(columns: Sequence[str]) -> list[Task]:
     return [Task(column, column) for column in dict.fromkeys(columns)]
 
 
-def choose_windows(models: Models, window_seconds: float | None) -> dict[str, float]:
+def choose_windows(models: ModelsBySeed, window_seconds: float | None) -> dict[str, float]:
     """Return the window length of each model in seconds, by name.
 
     It is `window_seconds` or, if that is None, the window length of the model.
@@ -163,7 +163,7 @@ def choose_windows(models: Models, window_seconds: float | None) -> dict[str, fl
 
 
 def check_readouts(
-    models: Models,
+    models: ModelsBySeed,
     windows: Mapping[str, float],
     frame_pooling: str,
     layers: Sequence[str] | None,
@@ -197,7 +197,7 @@ def check_readouts(
     return readouts
 
 
-def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
+def load_for(models: ModelsBySeed, source: TrackSource, seed: int | None = None) -> TrackTable:
     """Load the track table of a command without opening audio files.
 
     If the tracks have decoded audio in a store, the sample rate of the store is compared with that of the models.
@@ -219,7 +219,7 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
 
 
 def load_probed(
-    models: Models, options: CrossValidationOptions, seed: int
+    models: ModelsBySeed, options: CrossValidationOptions, seed: int
 ) -> tuple[TrackTable, CrossValidation | None]:
     """Load the track table of a command that fits probes, without opening audio files.
 

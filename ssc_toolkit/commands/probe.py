@@ -7,7 +7,7 @@ from typing import Any
 
 from ssc_toolkit.commands.inputs import (
     THIS,
-    Models,
+    ModelsBySeed,
     check_readouts,
     describe_cross_validation,
     encoder_and_baselines,
@@ -115,7 +115,7 @@ def probe(options: ProbeOptions) -> Results:
 
 
 def _fine_tuned(
-    models: Models,
+    models: ModelsBySeed,
     tracks: TrackTable,
     signals: Mapping[str, Labels],
     seconds: float,

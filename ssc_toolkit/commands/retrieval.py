@@ -12,7 +12,7 @@ import torch
 
 from ssc_toolkit.commands.inputs import (
     THIS,
-    Models,
+    ModelsBySeed,
     check_readouts,
     encoder_and_baselines,
     label_signals,
@@ -114,7 +114,7 @@ class _Side:
         }
 
 
-def _database(options: RetrievalOptions, models: Models) -> _Side | None:
+def _database(options: RetrievalOptions, models: ModelsBySeed) -> _Side | None:
     """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked."""
     if options.database is None:
         return None

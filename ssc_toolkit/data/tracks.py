@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.audio import describe_missing_codecs, list_readable_suffixes
+from ssc_toolkit.audio import list_readable_suffixes
 from ssc_toolkit.checks import check_integer
 from ssc_toolkit.csv_files import read_csv
 from ssc_toolkit.data.cells import format_cells
+from ssc_toolkit.data.folders import from_folder
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store.layout import is_store
@@ -23,20 +24,15 @@ from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
-from ssc_toolkit.paths import (
-    DANGLING,
-    SPECIAL,
-    audio_paths,
-    describe_others,
-    describe_skipped,
-    local_path,
-    missing_hint,
-)
+from ssc_toolkit.paths import local_path, missing_hint
 
 logger = logging.getLogger(__name__)
 
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
+_PATH_NAMES = ("path", "file", "filename", "filepath")
+_KNOWN_COLUMNS = ("split", "group")
+_THOUSANDS = r"-?[1-9][0-9]{0,2},[0-9]{3}"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MAX_DIGITS = 18  # integers with at most this many characters, including the sign, fit into 64 bits
 _MAX_EXACT_DIGITS = 15  # integers with at most this many characters are exact as floats
@@ -117,11 +113,13 @@ def from_csv(
 ) -> TrackTable:
     r"""Load the track table of a CSV file.
 
-    The file is encoded in UTF-8. It has a header with a column `path`, and every row has as many cells as the header.
-    Only an empty cell is a missing value. `encode_labels` converts label columns to tensors. A path is absolute,
-    relative to `root`, begins with `~/`, or is a `file://` URL. Spaces at the start of a path are removed, unless the
-    path is quoted or a file with this name exists. Spreadsheets need an apostrophe before cells that look like a
-    formula (`'=a.wav`). This apostrophe is removed.
+    The file is text in UTF-8, or in UTF-16 with a byte order mark. Cells are separated by commas, semicolons or tabs.
+    The header has a column `path` (or `file`, `filename` or `filepath`), and every row has as many cells as the header.
+    The names of this column and of `split` and `group` may be in upper case. Only an empty cell is a missing value.
+    Numbers may have a decimal comma. `encode_labels` converts label columns to tensors. A path is absolute, relative to
+    `root`, begins with `~/`, or is a `file://` URL. Spaces at the start of a path are removed, unless the path is
+    quoted or a file with this name exists. Spreadsheets need an apostrophe before cells that look like a formula
+    (`'=a.wav`). This apostrophe is removed.
 
     Args:
         path: path of the CSV file.
@@ -160,9 +158,9 @@ def from_csv(
     if missing:
         logger.warning("%d rows of %s have no path and are left out", missing, path)
     tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
-    urls = [name for name in tracks["path"] if _URL.match(name) and not name.lower().startswith("file:")]
+    urls = [repr(name) for name in tracks["path"] if _URL.match(name) and not name.lower().startswith("file:")]
     if urls:
-        raise InputError(f"tracks: {path} lists the URL {urls[0]!r}; expected paths of files on this machine")
+        raise InputError(f"tracks: {path} lists the URL {_some(urls)}; expected paths of files on this machine")
     tracks["path"] = [str((root / local_path(name, f"tracks: {path}")).absolute()) for name in tracks["path"]]
     repeated = int(tracks["path"].duplicated().sum())
     if repeated:
@@ -177,15 +175,33 @@ def _read_csv(path: Path, root: Path) -> pd.DataFrame:
 
     Only empty cells are missing values, because "None" or "NA" may be a class name.
     """
-    columns, rows = read_csv(path, "tracks", "path", lambda name: _is_file(root / name))
-    cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
+    read = read_csv(path, "tracks", _PATH_NAMES, lambda name: _is_file(root / name))
+    columns = _in_lower_case(read.columns)
+    cells = zip(*(row for _, row in read.rows), strict=True) if read.rows else ([] for _ in columns)
     table = {
         name: pd.Series([cell or np.nan for cell in column], dtype=object)
         for name, column in zip(columns, cells, strict=True)
     }
-    tracks = pd.DataFrame({name: column if name == "path" else _as_numbers(column) for name, column in table.items()})
+    for name, column in table.items():
+        if name != "path":
+            table[name] = _as_numbers(_with_decimal_points(column, read.separator, f"column {name!r} of {path}"))
+    tracks = pd.DataFrame(table)
     _hint_at_unknowns_in_words(tracks, path)
     return tracks
+
+
+def _in_lower_case(columns: Sequence[str]) -> list[str]:
+    """Convert names such as `Split` and `GROUP` to lower case, unless a name would then occur twice."""
+    found = list(columns)
+    for name in _KNOWN_COLUMNS:
+        places = [place for place, column in enumerate(columns) if column.casefold() == name]
+        if name not in columns and len(places) == 1:
+            found[places[0]] = name
+    return found
+
+
+def _some(texts: Sequence[str], shown: int = 10) -> str:
+    return ", ".join(texts[:shown]) + (f" and {len(texts) - shown} more" if len(texts) > shown else "")
 
 
 def _is_file(path: Path) -> bool:
@@ -204,6 +220,28 @@ def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
                 "column %r of %s contains %r (%d rows), which is read as a name; leave cells of unknown values empty",
                 name, path, odd.iloc[0], len(odd),
             )  # fmt: skip
+
+
+def _with_decimal_points(cells: pd.Series, separator: str, name: str) -> pd.Series:
+    """Replace decimal commas by points in a column of text, if all its cells are whole numbers or have a decimal comma.
+
+    A number such as 1,234 has a decimal comma for certain in a file with semicolons, which avoid the comma. In other
+    files, a column of such numbers stays text, and a warning names the column, whose description is `name`.
+    """
+    texts = cells.dropna().str.strip()
+    if not len(texts) or texts.str.contains(".", regex=False).any() or not texts.str.contains(",", regex=False).any():
+        return cells
+    with_points = texts.str.replace(",", ".", regex=False)
+    if not with_points.str.fullmatch(_DECIMAL).all():
+        return cells
+    with_comma = texts[texts.str.contains(",", regex=False)]
+    if separator != ";" and with_comma.str.fullmatch(_THOUSANDS).all():
+        logger.warning(
+            "%s is read as text: %r may be a decimal or a thousand; write numbers with a decimal point",
+            name, with_comma.iloc[0],
+        )  # fmt: skip
+        return cells
+    return with_points.reindex(cells.index)
 
 
 def _as_numbers(cells: pd.Series) -> pd.Series:
@@ -243,64 +281,12 @@ def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
     known = tracks.dropna(subset="split")
     sides = known.groupby("path")["split"].nunique()
     if (sides > 1).any():
-        raise InputError(f"tracks: {path} has {sides.index[sides > 1][0]} in more than one split")
+        raise InputError(f"tracks: {path} has {_some(sides.index[sides > 1].tolist())} in more than one split")
     if "group" in known:
         apart = known.groupby("group")["split"].nunique()
         apart = apart[apart > 1]
         if len(apart):
             logger.warning("%d groups of %s are in more than one split, such as %s", len(apart), path, apart.index[0])
-
-
-def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
-    """Return the track table of all audio files below a folder, sorted by path.
-
-    Links to folders are followed, and each folder is visited once. Hidden files, hidden folders and `__MACOSX` are
-    ignored. Warnings give the number of files with other suffixes, and name links whose target does not exist.
-
-    Args:
-        folder: folder to search, including its subfolders.
-        label: name of a label column to add. The label of a file is the name of its top-level subfolder, such as `jazz`
-            for `genres/jazz/one.wav` in the folder `genres`. Files directly in `folder` have no label. None adds no
-            column.
-
-    Returns:
-        The table, with the column `path` and, if `label` is given, the label column.
-
-    Raises:
-        InputError: if the folder does not exist or has no audio file.
-
-    Examples:
-        >>> import tempfile, pathlib
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> for name in ("jazz/a.wav", "jazz/live/b.mp3", "rock/c.flac"):
-        ...     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        ...     (folder / name).touch()
-        >>> from_folder(folder, label="genre")["genre"].tolist()
-        ['jazz', 'jazz', 'rock']
-    """
-    folder = Path(local_path(folder, "tracks"))
-    if not folder.is_dir():
-        raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
-    paths, others, dangling, special = audio_paths(folder, list_readable_suffixes())
-    skipped = [
-        describe_skipped(kind, some, folder) for kind, some in ((DANGLING, dangling), (SPECIAL, special)) if some
-    ]
-    if not paths:
-        found = f"; found {describe_others(others)}{describe_missing_codecs(others)}" if others else ""
-        found += "".join(f"; found {some}" for some in skipped)
-        raise InputError(
-            f"tracks: there is no audio file below {folder} (looked for {', '.join(list_readable_suffixes())}){found}"
-        )
-    if others:
-        logger.warning("skipped below %s: %s%s", folder, describe_others(others), describe_missing_codecs(others))
-    for some in skipped:
-        logger.warning("skipped below %s: %s", folder, some)
-    names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
-    tracks = pd.DataFrame({"path": names})
-    if label is not None:
-        inside = [path.relative_to(folder).parts[:-1] for path in paths]
-        tracks[label] = [parts[0] if parts else np.nan for parts in inside]
-    return TrackTable(tracks)
 
 
 def add_splits(

@@ -21,7 +21,8 @@ from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5  # maximum number of files in a message
+_SHOWN = 5  # maximum number of files in a warning
+_SHOWN_IN_ERRORS = 20
 
 
 def exceeds_limit(problems: Mapping[str, str], total: int, max_unusable: float, strict: bool) -> bool:
@@ -62,11 +63,13 @@ def report_unusable(
     if report is not None:
         write_text(report, format_csv(["path", "problem"], list(problems.items())))
         where = f" All {'' if complete else 'so far '}are listed in {report}."
-    shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:_SHOWN]]
+    is_error = exceeds_limit(problems, total, max_unusable, strict)
+    most = _SHOWN_IN_ERRORS if is_error else _SHOWN
+    shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:most]]
     more = len(problems) - len(shown)
     listed = "; ".join(shown) + (f"; and {more} more" if more else "")
     summary = f"{len(problems)} of {total} audio files cannot be used{'' if complete else ' so far'}: {listed}"
-    if exceeds_limit(problems, total, max_unusable, strict):
+    if is_error:
         allowed = "strict allows none" if strict else f"max_unusable, now {max_unusable:g}"
         raise InputError(f"{summary}. Fix or remove these files, or allow more ({allowed}).{where}")
     logger.warning("%s. They are left out.%s", summary, where)
@@ -93,7 +96,7 @@ def check_audio(
         min_seconds: minimum duration in seconds. Shorter files are removed.
         max_unusable: maximum fraction of the files that may be removed.
         progress: whether to show a progress bar.
-        strict: whether the first file that cannot be used is an error.
+        strict: whether a single file that cannot be used is an error, after all files are checked.
         report: path of a CSV file that lists each removed file and the reason. None writes no file.
         channel: conversion of audio files to mono, as for `read_audio`. Pass the same value to `ContrastiveDataset`.
 
@@ -111,16 +114,13 @@ def check_audio(
         seconds = dict(zip(tracks["path"], tracks["seconds"], strict=True))
         problems: dict[str, str] = {}
     else:
-        seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), channel, strict, progress)
+        seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), channel, progress)
     problems |= {
         path: f"expected at least {min_seconds:.2f} s, got {found:.2f} s"
         for path, found in seconds.items()
         if found < min_seconds
     }
-    paths = tracks["path"].nunique()
-    report_unusable(
-        problems, paths, max_unusable, strict, report, complete=len(seconds.keys() | problems.keys()) == paths
-    )
+    report_unusable(problems, tracks["path"].nunique(), max_unusable, strict, report)
     usable = tracks.select(~tracks["path"].isin(problems))
     return usable.assign(seconds=usable["path"].map(seconds))
 
@@ -137,9 +137,7 @@ def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:
     return torch.tensor(tracks["path"].isin(kept["path"]).to_numpy())
 
 
-def _look_into(
-    paths: list[str], channel: Channel, strict: bool, progress: bool
-) -> tuple[dict[str, float], dict[str, str]]:
+def _look_into(paths: list[str], channel: Channel, progress: bool) -> tuple[dict[str, float], dict[str, str]]:
     """Return the duration in seconds of each usable audio file, and the reason for each other file, by path."""
 
     def seconds_or_problem(path: str) -> float | str:
@@ -157,9 +155,6 @@ def _look_into(
         ):
             if isinstance(answer, str):
                 problems[path] = answer
-                if strict:
-                    pool.shutdown(cancel_futures=True)
-                    break
             else:
                 seconds[path] = answer
     return seconds, problems

@@ -20,8 +20,8 @@ from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
 from ssc_toolkit.encoders.layered import CPU_SLICE, LayeredEncoder
 from ssc_toolkit.encoders.readout import Readout
 from ssc_toolkit.encoders.saving import (
-    CLASS_KEY,
     CONFIG,
+    ENCODER_CLASS_KEY,
     READOUT_KEY,
     WEIGHTS,
     fill,
@@ -200,7 +200,7 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
             )
         if name := name_of_infinite(self.state_dict()):
             raise ValueError(f"encoder: expected finite weights, got NaN or infinity in {name}")
-        own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
+        own = {**_dictionary(self._hub_mixin_config), ENCODER_CLASS_KEY: type(self).__name__}
         if self.readout != Readout():
             own[READOUT_KEY] = self.readout.to_config()
         more = _dictionary(config)
@@ -227,13 +227,13 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
         download = {name: options[name] for name in _DOWNLOAD if name in options}
         folder = find_saved_folder(pretrained_model_name_or_path, **download)
         config = read_config(folder)
-        if config[CLASS_KEY] != cls.__name__:
-            raise InputError(f"encoder: expected a {cls.__name__} in {folder}, got a {config[CLASS_KEY]}")
+        if config[ENCODER_CLASS_KEY] != cls.__name__:
+            raise InputError(f"encoder: expected a {cls.__name__} in {folder}, got a {config[ENCODER_CLASS_KEY]}")
         parameters = cls._hub_mixin_init_parameters
         renamed = with_new_names(config, ENCODER_ARGUMENTS, parameters)
         options = {name: renamed[name] for name in renamed.keys() - config.keys()} | options
         kinds = {parameter.kind for parameter in parameters.values()}
-        unknown = sorted(renamed.keys() - parameters.keys() - {CLASS_KEY, READOUT_KEY})
+        unknown = sorted(renamed.keys() - parameters.keys() - {ENCODER_CLASS_KEY, READOUT_KEY})
         takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in parameters
         if unknown and not takes_all:
             warnings.warn(

@@ -142,7 +142,7 @@ class LayeredEncoder(nn.Module, ABC):
 
         Args:
             waveforms: as for `forward`.
-            frame_pooling: "mean", "max", "mean_std" or "default", as for `choose_readout`.
+            frame_pooling: name of a pooling, as for `choose_readout`.
             layers: "last", "all", a list of names from `layer_names`, or None, as for `choose_readout`.
 
         Returns:

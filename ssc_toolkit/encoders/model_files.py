@@ -22,9 +22,9 @@ from ssc_toolkit.paths import user_path
 
 PROJECTOR_CONFIG, PROJECTOR_WEIGHTS = "projector.json", "projector.safetensors"
 """Names of the files of a projector in the folder of a saved encoder."""
-CLASS_KEY = "projector_class"
+PROJECTOR_CLASS_KEY = "projector_class"
 """Key in `projector.json` whose value is the name of the class of the projector."""
-PROJECTORS: dict[str, type[Projector]] = {"Projector": Projector, "DenseProjector": DenseProjector}
+PROJECTOR_CLASSES: dict[str, type[Projector]] = {"Projector": Projector, "DenseProjector": DenseProjector}
 """Classes of projectors that can be loaded, by name."""
 
 _ADVICE = "copy the folder again"
@@ -59,7 +59,7 @@ def save_model(model: ContrastiveModel, folder: str | Path) -> None:
     if not isinstance(encoder, Encoder):
         raise TypeError(f"model: expected an Encoder as its encoder, got {type(encoder).__name__}")
     is_identity = isinstance(projector, nn.Identity)
-    if not is_identity and type(projector) not in PROJECTORS.values():
+    if not is_identity and type(projector) not in PROJECTOR_CLASSES.values():
         raise TypeError(f"model: expected a Projector as its projector, got {type(projector).__name__}")
     if name := name_of_infinite(projector.state_dict()):
         raise ValueError(f"projector: expected finite weights, got NaN or infinity in {name}")
@@ -71,7 +71,7 @@ def save_model(model: ContrastiveModel, folder: str | Path) -> None:
         return
     (place / CHECKSUMS).unlink()
     settings: Any = projector.settings
-    write_json(place / PROJECTOR_CONFIG, {CLASS_KEY: type(projector).__name__, **settings})
+    write_json(place / PROJECTOR_CONFIG, {PROJECTOR_CLASS_KEY: type(projector).__name__, **settings})
     weights = {name: weight.detach().contiguous() for name, weight in projector.state_dict().items()}
     save_file(weights, place / PROJECTOR_WEIGHTS)
     write_checksums(place, (CONFIG, WEIGHTS, PROJECTOR_CONFIG, PROJECTOR_WEIGHTS))
@@ -140,8 +140,10 @@ def _made_projector(config: Any) -> Projector:
     """Create a projector from the content of `projector.json`. Its weights have no memory yet."""
     if not isinstance(config, dict):
         raise ValueError("expected a JSON object")
-    name = config.get(CLASS_KEY)
-    if name not in PROJECTORS:
-        raise ValueError(f"expected one of {', '.join(PROJECTORS)} as {CLASS_KEY}, got {name!r}")
+    name = config.get(PROJECTOR_CLASS_KEY)
+    if name not in PROJECTOR_CLASSES:
+        raise ValueError(f"expected one of {', '.join(PROJECTOR_CLASSES)} as {PROJECTOR_CLASS_KEY}, got {name!r}")
     with torch.device("meta"):  # the widths in a file of somebody else could need any amount of memory
-        return PROJECTORS[name].from_settings({key: value for key, value in config.items() if key != CLASS_KEY})
+        return PROJECTOR_CLASSES[name].from_settings(
+            {key: value for key, value in config.items() if key != PROJECTOR_CLASS_KEY}
+        )

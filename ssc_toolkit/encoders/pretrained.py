@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +17,7 @@ from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.musicnn import MusiCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
-from ssc_toolkit.encoders.saving import CLASS_KEY, read_config
+from ssc_toolkit.encoders.saving import ENCODER_CLASS_KEY, read_config
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 from ssc_toolkit.errors import InputError
@@ -33,14 +36,31 @@ _SAVED: dict[str, type[Encoder]] = {**ENCODERS, "MusiCNN": MusiCNN}
 """Encoder classes that `load_encoder` creates, by name."""
 
 
-def make_encoder(name: str) -> Encoder:
-    """Create an untrained encoder of the class with this name, with its default settings.
+def make_encoder(name: str, **arguments: Any) -> Encoder:
+    """Create an untrained encoder of the class with this name.
+
+    Args:
+        name: name of the class, a key of the constant `ENCODERS`.
+        arguments: arguments of the class. The others have their default values.
 
     Raises:
-        InputError: if the name is not in the constant `ENCODERS`.
+        InputError: if the name is not in the constant `ENCODERS`, or if the class does not have an argument.
+        ValueError: if the class does not accept the value of an argument.
+
+    Examples:
+        >>> make_encoder("MelCNN", max_hz=8000.0, embedding_dim=128).embedding_dim
+        128
     """
     check_choice("encoder", name, ENCODERS)
-    return ENCODERS[name]()
+    accepted = list(inspect.signature(ENCODERS[name]).parameters)
+    for argument in arguments:
+        if argument not in accepted:
+            near = difflib.get_close_matches(argument, accepted, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"{argument[:100]}: expected an argument of {name} ({', '.join(accepted)}), got {argument[:100]}{hint}"
+            )
+    return ENCODERS[name](**arguments)
 
 
 def reinitialize(encoder: Encoder, seed: int) -> Encoder:
@@ -83,7 +103,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     """
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {folder!r}")
-    name = read_config(user_path(folder, "folder"))[CLASS_KEY]
+    name = read_config(user_path(folder, "folder"))[ENCODER_CLASS_KEY]
     if name not in _SAVED:
         raise InputError(
             f"encoder: expected one of {', '.join(_SAVED)} in {folder}, got {name!r} "

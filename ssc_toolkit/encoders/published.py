@@ -20,7 +20,7 @@ from ssc_toolkit.encoders.published_names import (
     DENSE,
     FRONT_END,
     KNOWN,
-    PROJECTORS,
+    PROJECTOR_NAMES,
     PUBLISHED_HEADS,
     WRAPPERS,
     find_architecture,
@@ -97,7 +97,7 @@ def load_published(path: str | Path, encoder: Encoder | None = None, *, package:
         raise InputError(f"package: expected None with a checkpoint, got {package}; it applies to {', '.join(MODELS)}")
     encoder, found = _find(path, encoder)
     if found.heads:
-        has_projector = any(name.rpartition(".")[2] in PROJECTORS for name in found.heads)
+        has_projector = any(name.rpartition(".")[2] in PROJECTOR_NAMES for name in found.heads)
         hint = "; load_published_model loads the projector as well" if has_projector else ""
         logger.info("%s: ignored next to the encoder: %s%s", path, ", ".join(found.heads), hint)
     encoder.load_state_dict(found.weights)
@@ -270,10 +270,10 @@ def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -
 
 def _projector(path: str | Path, found: _Found, encoder: Encoder) -> Projector:
     """Create the projector of a checkpoint. It begins with the dense layer of CLMR if the checkpoint has one."""
-    heads = {name: head for name, head in found.heads.items() if name.rpartition(".")[2] in PROJECTORS}
+    heads = {name: head for name, head in found.heads.items() if name.rpartition(".")[2] in PROJECTOR_NAMES}
     if not heads:
         raise InputError(
-            f"checkpoint: expected a projector named {', '.join(sorted(PROJECTORS))} in {path}, got none; "
+            f"checkpoint: expected a projector named {', '.join(sorted(PROJECTOR_NAMES))} in {path}, got none; "
             "use load_published to load only the encoder"
         )
     (name, weights), *others = heads.items()

@@ -17,10 +17,10 @@ from ssc_toolkit.encoders.tune_plus import TUNePlus
 WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "net", "semisupcon"})
 """Prefixes that Lightning modules, SimCLR, (Distributed)DataParallel and torch.compile add to names of weights."""
 
-PROJECTORS = frozenset({"proj_head", "projection_head", "projector"})
+PROJECTOR_NAMES = frozenset({"proj_head", "projection_head", "projector"})
 """Names that checkpoints use for the projector, between the representation and the loss."""
 
-PUBLISHED_HEADS = PROJECTORS | {
+PUBLISHED_HEADS = PROJECTOR_NAMES | {
     *("classifier", "fc", "finetuner", "head", "heads", "supervised_head"),
     *("accuracy", "augment", "average_precision", "criterion", "loss", "loss_fn", "roc"),
 }

@@ -9,15 +9,21 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from ssc_toolkit.checks import check_choice
 from ssc_toolkit.errors import InputError
+
+_EPSILON = 1e-6  # larger than 0 in half precision too
 
 DEFAULT, LAST, ALL = "default", "last", "all"
 
 FRAME_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda frames: frames.mean(dim=-1),
-    "mean_std": lambda frames: torch.cat([frames.mean(dim=-1), frames.std(dim=-1, correction=0)], dim=1),
+    "mean_std": lambda frames: torch.cat(_mean_and_deviation(frames), dim=1),
+    "unit_mean_std": lambda frames: torch.cat(
+        [normalize(part, dim=1, eps=_EPSILON) for part in _mean_and_deviation(frames)], dim=1
+    ),
     "max": lambda frames: frames.amax(dim=-1),
 }
 """Pooling functions by name. Each maps the frames of a layer (N, width, frames) to (N, width) or (N, 2 * width)."""
@@ -30,7 +36,8 @@ class Readout:
     The pooled frames of the layers are concatenated in the order of `layers`.
 
     Args:
-        frame_pooling: "mean", "max" or "mean_std" (mean and standard deviation over the frames, concatenated), or
+        frame_pooling: "mean", "max", "mean_std" (mean and standard deviation over the frames, concatenated) or
+            "unit_mean_std" (the same, each divided by its Euclidean norm, so that all layers have the same scale), or
             "default" for `pool_frames` of the encoder.
         layers: "last" for the output of the encoder, "all" for all layers, or a list of names from
             `Encoder.layer_names`. The name "last" can be in the list.
@@ -130,6 +137,12 @@ def capture_outputs(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _mean_and_deviation(frames: Tensor) -> list[Tensor]:
+    variance = frames.var(dim=-1, correction=0)
+    varies = variance > 0  # the gradient of the square root of 0 is infinite
+    return [frames.mean(dim=-1), torch.where(varies, variance, 1).sqrt() * varies]
 
 
 def _as_layers(layers: str | Sequence[str]) -> str | tuple[str, ...]:

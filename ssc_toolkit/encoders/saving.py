@@ -24,7 +24,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 _ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed the file on purpose"
 
-CLASS_KEY = "encoder_class"
+ENCODER_CLASS_KEY = "encoder_class"
 """Key in `config.json` whose value is the name of the class of the encoder."""
 READOUT_KEY = "readout"
 """Key in `config.json` whose value is the default readout, if it is not that of a new encoder."""
@@ -69,8 +69,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     verify(path)
     with reading("encoder", path, _ADVICE):
         config = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or not isinstance(config.get(CLASS_KEY), str):
-        raise InputError(f"encoder: expected the key {CLASS_KEY!r} with the name of a class in {path}, got none")
+    if not isinstance(config, dict) or not isinstance(config.get(ENCODER_CLASS_KEY), str):
+        raise InputError(
+            f"encoder: expected the key {ENCODER_CLASS_KEY!r} with the name of a class in {path}, got none"
+        )
     return config
 
 

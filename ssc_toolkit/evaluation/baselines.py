@@ -18,6 +18,7 @@ from ssc_toolkit.evaluation.embedding.models import (
     is_trainable,
     open_model,
 )
+from ssc_toolkit.evaluation.embedding.projected import ProjectedModel, open_projected_model
 
 LOG_MEL_STATISTICS = "log-mel statistics"
 MFCC_STATISTICS = "MFCC statistics"
@@ -124,13 +125,16 @@ def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
     return _with_window(reinitialize(MelCNN(sample_rate=model.sample_rate), seed), choose_window_seconds(model))
 
 
-def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:
+def open_models(
+    encoders: Sequence[str], names: Sequence[str] = (), projections: bool = False
+) -> dict[str, WaveformModel]:
     """Open several models with `open_model`.
 
     Args:
         encoders: each element is the folder of a saved encoder, "MTT_musicnn", "MSD_musicnn", or "module:function", as
             in `open_model`.
         names: one name for each model. By default, the name is the last part of the path that is not "encoder".
+        projections: whether the embeddings are those of the projectors in the folders of the encoders.
 
     Returns:
         A dictionary of the models by name.
@@ -151,7 +155,8 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
         if not name or name in chosen[:place] or name.startswith(BASELINES):
             problem = "is already used" if name else "is empty"
             raise InputError(f"names: {name!r} {problem}; give each encoder a different name with --names")
-    return {name: open_model(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
+    opened = open_projected_model if projections else open_model
+    return {name: opened(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
 
 
 def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
@@ -172,7 +177,7 @@ def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, 
     kinds = list(trainable.values()) or [next(iter(models.values()))]
     random = {}
     for number, model in enumerate(kinds, start=1):
-        title = RANDOM if len(kinds) == 1 else f"{RANDOM} {number}, {type(model).__name__}"
+        title = RANDOM if len(kinds) == 1 else f"{RANDOM} {number}, {type(_encoder_of(model)).__name__}"
         random[title] = make_random_twin(model, seed)
     return {**random, **make_statistics(models.values())}
 
@@ -193,8 +198,12 @@ def _with_window(encoder: Encoder, seconds: float) -> Encoder:
 
 
 def _architecture(model: WaveformModel) -> str:
-    own = (getattr(model, name, None) for name in ("_hub_mixin_config", "readout"))
+    own = (getattr(_encoder_of(model), name, None) for name in ("_hub_mixin_config", "readout"))
     return repr((model, *own, choose_window_seconds(model)))
+
+
+def _encoder_of(model: WaveformModel) -> WaveformModel:
+    return model.encoder if isinstance(model, ProjectedModel) else model
 
 
 def _name_of(encoder: str) -> str:

@@ -16,10 +16,10 @@ from ssc_toolkit.evaluation.metrics.scores import Score, detectable_difference, 
 CLEAN = "clean"
 RELATIVE_DROP = "relative_drop"
 """Name in the column `metric` of the values that `Results.relative_drops` computes."""
-KEYS = ("model", "task", "method", "label_fraction", "corruption", "severity")
+SCORE_KEYS = ("model", "task", "method", "label_fraction", "corruption", "severity")
 """Names of the columns of `Results.scores` that identify a score."""
 NUMBERS = ("value", "low", "high")
-COLUMNS = (*KEYS, "metric", "seed", *NUMBERS, "tracks", "groups", "folds", "undefined_classes")
+SCORE_COLUMNS = (*SCORE_KEYS, "metric", "seed", *NUMBERS, "tracks", "groups", "folds", "undefined_classes")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Results:
         Args:
             rows: rows from `make_score_row`.
         """
-        found = pd.DataFrame(list(rows), columns=[*KEYS, "seed", "score"]).astype({"seed": "Int64"})
+        found = pd.DataFrame(list(rows), columns=[*SCORE_KEYS, "seed", "score"]).astype({"seed": "Int64"})
         return cls(sort_in_order(found, ("model", "task", "method", "label_fraction")))
 
     @classmethod
@@ -81,7 +81,7 @@ class Results:
             for row in list_rows(self.scores)
             for metric, interval in _metrics(row["score"])
         ]
-        return _frame(rows, COLUMNS)
+        return _frame(rows, SCORE_COLUMNS)
 
     @property
     def headlines(self) -> pd.DataFrame:
@@ -123,7 +123,7 @@ class Results:
             A table with the columns of `frame`. The column `metric` is "relative_drop".
         """
         scores = self._with_predictions()
-        same = [key for key in KEYS if key not in ("corruption", "severity")]
+        same = [key for key in SCORE_KEYS if key not in ("corruption", "severity")]
         clean = scores[scores["corruption"] == CLEAN].rename(columns={"score": "before"})[[*same, "before"]]
         pairs = scores[scores["corruption"] != CLEAN].merge(clean, on=same)
         rows = [
@@ -131,7 +131,7 @@ class Results:
             | _counts(row["score"])
             for row in list_rows(pairs)
         ]
-        return _frame(rows, COLUMNS)
+        return _frame(rows, SCORE_COLUMNS)
 
     def differences(self, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
         """Compute differences of the headline metrics of two models with the function `paired_difference`.
@@ -145,7 +145,7 @@ class Results:
             `detectable` with the smallest difference that the tracks could show (`detectable_difference`).
         """
         scores = self._with_predictions()
-        same = [key for key in KEYS if key != "model"]
+        same = [key for key in SCORE_KEYS if key != "model"]
         other = scores.rename(columns={"model": "less", "score": "other"})[["less", *same, "other"]]
         wanted = pd.DataFrame(list(pairs), columns=["model", "less"])
         both = sort_in_order(wanted.merge(scores, on="model").merge(other, on=["less", *same]), ("task", "method"))
@@ -154,7 +154,7 @@ class Results:
             | {**_counts(row["score"]), "detectable": detectable_difference(row["score"], row["other"], seed)}
             for row in list_rows(both)
         ]
-        return _frame(rows, (COLUMNS[0], "less", *COLUMNS[1:], "detectable"))
+        return _frame(rows, (SCORE_COLUMNS[0], "less", *SCORE_COLUMNS[1:], "detectable"))
 
     def confusions(self) -> pd.DataFrame:
         """Count the pairs of true and predicted classes on clean audio, for labels with one class per track.
@@ -169,12 +169,12 @@ class Results:
             if row["corruption"] == CLEAN and row["score"].predictions[0].kind == "class"
         ]
         rows = [
-            {**{key: row[key] for key in KEYS}, "true": true, "predicted": predicted, "tracks": count}
+            {**{key: row[key] for key in SCORE_KEYS}, "true": true, "predicted": predicted, "tracks": count}
             for row in single
             for (true, predicted), count in row["score"].confusion().stack().items()
             if count > 0
         ]
-        return pd.DataFrame(rows, columns=[*KEYS, "true", "predicted", "tracks"])
+        return pd.DataFrame(rows, columns=[*SCORE_KEYS, "true", "predicted", "tracks"])
 
     def _with_predictions(self) -> pd.DataFrame:
         return self.scores[[bool(score.predictions) for score in self.scores["score"]]]
@@ -204,7 +204,7 @@ def make_score_row(
         seed: first seed of the probes.
     """
     keys = (model, task, method, float(label_fraction), corruption if severity > 0 else CLEAN, float(severity))
-    return dict(zip(KEYS, keys, strict=True)) | {"seed": seed if score.seeds == 1 else None, "score": score}
+    return dict(zip(SCORE_KEYS, keys, strict=True)) | {"seed": seed if score.seeds == 1 else None, "score": score}
 
 
 def list_cautions(frame: pd.DataFrame) -> list[str]:
@@ -226,7 +226,7 @@ def list_cautions(frame: pd.DataFrame) -> list[str]:
 
 def select_headlines(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table like `Results.frame` that hold the headline (main) metric of a score."""
-    return frame.drop_duplicates(list(KEYS))
+    return frame.drop_duplicates(list(SCORE_KEYS))
 
 
 def list_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.options.demo import DemoOptions
 from ssc_toolkit.options.doctor import DoctorOptions
 from ssc_toolkit.options.embed import EmbedOptions
+from ssc_toolkit.options.encoder import EncoderOptions
 from ssc_toolkit.options.export import ExportOptions
 from ssc_toolkit.options.frames import FramesOptions
 from ssc_toolkit.options.prepare import PrepareOptions
@@ -16,12 +17,14 @@ from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
+from ssc_toolkit.options.table import TableOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
     LogOptions,
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "DemoOptions",
     "DoctorOptions",
     "EmbedOptions",
+    "EncoderOptions",
     "ExportOptions",
     "FramesOptions",
     "LogOptions",
@@ -42,10 +46,12 @@ __all__ = [
     "PretrainOptions",
     "ProbeOptions",
     "ProjectorOptions",
+    "ReadoutOptions",
     "RetrievalOptions",
     "RobustnessOptions",
     "SegmentOptions",
     "SweepOptions",
+    "TableOptions",
     "TrackSource",
     "TrainerOptions",
     "ValidationOptions",

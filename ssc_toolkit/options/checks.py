@@ -9,7 +9,14 @@ from typing import Any, get_type_hints
 
 from ssc_toolkit.checks import check_choice, check_names, check_number
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import ENCODER_FILES, MAX_SEVERITY, PROJECTOR_FILES, PUBLISHED_MODELS, STAGES
+from ssc_toolkit.options.names import (
+    ENCODER_FILES,
+    FINETUNE,
+    MAX_SEVERITY,
+    PROJECTOR_FILES,
+    PUBLISHED_MODELS,
+    STAGES,
+)
 from ssc_toolkit.paths import missing_hint, user_path
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -45,13 +52,21 @@ def check_encoder(source: str, argument: str = "encoder") -> None:
         raise InputError(f"{argument}: expected the folder of a saved encoder, with {files}, got {folder}{hint}")
 
 
-def check_projections(source: str, frame_pooling: str, layers: Sequence[str]) -> None:
-    """Raise InputError unless an encoder has a projector, and the readout is that of its training.
+def check_projections(
+    sources: Sequence[str],
+    frame_pooling: str,
+    layers: Sequence[str],
+    methods: Collection[str] = (),
+    argument: str = "encoder",
+) -> None:
+    """Raise InputError unless encoders have projectors, and readout and methods can be used with projections.
 
     Args:
-        source: folder of a saved encoder.
+        sources: folders of saved encoders.
         frame_pooling: option of the command, which must be "default".
         layers: option of the command, which must be empty.
+        methods: option of the command, which may not contain methods that train or weight the encoder's layers.
+        argument: name of the argument that gave the folders, for error messages.
     """
     if frame_pooling != "default" or layers:
         name, value = ("layers", ", ".join(layers)) if layers else ("frame_pooling", frame_pooling)
@@ -59,18 +74,25 @@ def check_projections(source: str, frame_pooling: str, layers: Sequence[str]) ->
             f"{name}: expected no value with projections, because the projector was trained on the output of the "
             f"encoder, got {value}"
         )
-    folder = user_path(source, "encoder")
-    if not all((folder / name).is_file() for name in PROJECTOR_FILES):
-        raise InputError(
-            f"projections: expected {' and '.join(PROJECTOR_FILES)} next to the encoder in {folder}, got none; "
-            "pretrain and export write them"
-        )
+    for method in methods:
+        if method in (FINETUNE, "weighted_layers"):
+            raise InputError(f"methods: expected linear, mlp, knn or prototypes with projections, got {method}")
+    for source in sources:
+        folder = user_path(source, argument)
+        if not all((folder / name).is_file() for name in PROJECTOR_FILES):
+            raise InputError(
+                f"projections: expected {' and '.join(PROJECTOR_FILES)} next to the encoder in {folder}, got none; "
+                "pretrain and export write them"
+            )
 
 
-def check_layers(layers: Sequence[str]) -> None:
-    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice."""
+def check_layers(layers: Sequence[str], group: str = "") -> None:
+    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice.
+
+    `group` is the name of the group of options with a dot, for the message.
+    """
     if (len(layers) > 1 and "all" in layers) or len(set(layers)) < len(layers):
-        raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(layers)}")
+        raise InputError(f"{group}layers: expected last, all or a list of different names, got {', '.join(layers)}")
 
 
 def check_severity(severity: float) -> None:

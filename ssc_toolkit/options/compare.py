@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ssc_toolkit.checks import check_integer
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_encoder
+from ssc_toolkit.options.checks import check_encoder, check_projections
 from ssc_toolkit.options.evaluation import CorruptionOptions, CrossValidationOptions
 
 
@@ -25,6 +25,8 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
         encoders: folders of saved encoders, MTT_musicnn or MSD_musicnn, or module:function for your own models.
         out: folder for the report and for the cache. An existing report is replaced.
         names: names of the models in the report, one for each encoder; by default the names of their folders.
+        projections: use the outputs of the projector of each encoder, on which the loss of its pretraining was
+            computed, instead of those of the encoder. The projectors are in the folders of the encoders.
         audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         seed: seed of the corruptions and the split, and first seed of random encoders, probes and folds.
         dry_run: only print the estimated time, memory and disk space, and write nothing.
@@ -33,6 +35,7 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
     encoders: tuple[str, ...]
     out: str
     names: tuple[str, ...] = ()
+    projections: bool = False
     audio_clips: int = 200
     dry_run: bool = False
 
@@ -44,3 +47,5 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
         super().check()
         for encoder in self.encoders:
             check_encoder(encoder, "encoders")
+        if self.projections:
+            check_projections(self.encoders, self.frame_pooling, self.layers, self.methods, "encoders")

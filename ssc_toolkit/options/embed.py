@@ -47,4 +47,4 @@ class EmbedOptions(EmbeddingOptions):
         super().check()
         check_encoder(self.encoder)
         if self.projections:
-            check_projections(self.encoder, self.frame_pooling, self.layers)
+            check_projections([self.encoder], self.frame_pooling, self.layers)

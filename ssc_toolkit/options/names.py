@@ -1,7 +1,7 @@
 """Names and limits that options accept.
 
-METHODS, DATASETS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because the modules
-that define them are slow to import. A test compares the copies with the originals.
+METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because
+the modules that define them are slow to import. A test compares the copies with the originals.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ STORE_FILE = "store.json"
 """Name of the file that makes a folder an audio store."""
 SHARDS = "shards"
 """Name of the folder with the audio of a store."""
+ENCODERS = {
+    "MelCNN": ("sample_rate", "n_mels", "n_fft", "hop_length", "max_hz", "channels", "embedding_dim"),
+    "SampleCNN": ("sample_rate", "strides"),
+    "SampleCNNXL": ("sample_rate", "strides"),
+    "TUNePlus": ("sample_rate", "channels"),
+    "ShortChunkCNN": ("sample_rate", "channels", "residual"),
+}
+"""Names of the arguments of each class of encoders."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 PUBLISHED_MODELS = ("MTT_musicnn", "MSD_musicnn")

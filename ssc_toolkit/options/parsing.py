@@ -174,7 +174,7 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
         if not value:
             raise InputError(f"--{name} is empty; give a value or leave it out")
         value = _HOME.sub(lambda _: str(Path.home()), value)
-        if name in schema.groups:
+        if schema.takes_single_value(name):
             own = schema.whole_group(name, value)
             whole_groups += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
         else:
@@ -189,12 +189,14 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
     """
     if not text.startswith("--"):
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
-    if (name in schema.groups and schema.is_optional(name)) or name == "config":
+    if schema.takes_single_value(name) or name == "config":
         return None
     try:
         schema.check_name(name)
     except InputError as error:
-        hint = suggest_name(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --")
+        hint = suggest_name(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --") + schema.list_group(
+            name
+        )
         raise InputError(f"--{name[:100]} is not an option{hint or '; --help explains the options'}") from error
     return schema.options.get(name)
 

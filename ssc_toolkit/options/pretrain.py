@@ -8,21 +8,22 @@ from typing import Literal
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.encoder import EncoderName, EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import (
+    AUTO,
     LogOptions,
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
 )
 from ssc_toolkit.options.validation import MEASURES, ValidationOptions
 from ssc_toolkit.paths import user_path
 
-AUTO = "auto"
-"""Learning rate that is chosen by a range test."""
 SHARDED = ("fsdp", "deepspeed", "model_parallel")
 """Beginnings of the names of strategies that divide the weights over the processes."""
 
@@ -42,7 +43,8 @@ class PretrainOptions(TrackSource):
         labels: label columns. A cell contains one class or several classes separated by "|". An empty cell means that
             the label is unknown. Two tracks are positives if they are positives in at least one column. Without labels,
             the training is self-supervised.
-        encoder: architecture of the encoder.
+        encoder: architecture of the encoder, and arguments of its class. `--encoder=SampleCNN` is the same as
+            `--encoder.name=SampleCNN`.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         batch_size: number of tracks in a batch of one process.
@@ -71,6 +73,7 @@ class PretrainOptions(TrackSource):
             none.
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
+        readout: readout that the encoder is saved with.
         segments: positions of the views of a track.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
@@ -86,7 +89,7 @@ class PretrainOptions(TrackSource):
 
     out: str
     labels: tuple[str, ...] | str | None = None
-    encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN"
+    encoder: EncoderName | EncoderOptions = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
     batch_size: int = 96
@@ -109,6 +112,7 @@ class PretrainOptions(TrackSource):
     memory: int = 0
     loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
     projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    readout: ReadoutOptions = ReadoutOptions()  # noqa: RUF009 - frozen
     segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
@@ -153,15 +157,18 @@ class PretrainOptions(TrackSource):
         check_choices(self)
         check_severity(self.severity)
         check_omit(self.omit)
-        if self.loss.label_weight != 1 and not columns:
-            raise InputError(f"loss.label_weight: expected labels as well, got {self.loss.label_weight} without labels")
+        for name, usual in (("label_weight", 1), ("label_weight_end", None)):
+            if (value := getattr(self.loss, name)) != usual and not columns:
+                raise InputError(f"loss.{name}: expected labels as well, got {value} without labels")
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
             raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
         for group in (
+            as_encoder(self.encoder),
             self.loss,
             self.projector,
+            self.readout,
             self.segments,
             self.validation,
             self.optimizer,
@@ -172,6 +179,8 @@ class PretrainOptions(TrackSource):
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
+        if self.trainer.precision == AUTO and processes > 1:
+            raise InputError(f"trainer.precision: expected 32, bf16 or fp16 with {processes} processes, got {AUTO}")
         if self.trainer.strategy.startswith(SHARDED):  # the first process validates and saves whole weights
             raise InputError(
                 "trainer.strategy: expected one with all weights in each process, such as ddp, got "

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ssc_toolkit.checks import check_fractions, check_integer
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_projections
 from ssc_toolkit.options.evaluation import CrossValidationOptions, EncoderOptions
 from ssc_toolkit.options.names import FINETUNE, METHODS
@@ -44,6 +43,4 @@ class ProbeOptions(EncoderOptions, CrossValidationOptions):
         check_fractions("label_fractions", self.label_fractions)
         super().check()
         if self.projections:
-            check_projections(self.encoder, self.frame_pooling, self.layers)
-            for method in {FINETUNE, "weighted_layers"} & set(self.methods):
-                raise InputError(f"methods: expected linear, mlp, knn or prototypes with projections, got {method}")
+            check_projections([self.encoder], self.frame_pooling, self.layers, self.methods)

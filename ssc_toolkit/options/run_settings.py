@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
+from ssc_toolkit.options.encoder import as_encoder
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
@@ -162,6 +163,11 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
             flat |= {f"{name}.{option}": setting for option, setting in asdict(value).items()}
         else:
             flat[name] = value
+    if "encoder" in values:  # a name is the same setting as the name without arguments
+        encoder = asdict(as_encoder(values["encoder"]))
+        flat["encoder"] = encoder.pop("name")
+        flat |= {f"encoder.{argument}": value for argument, value in encoder.items()}
+        flat.pop("encoder.name", None)
     if "optimizer" in values:  # None and the default value are the same setting
         flat["optimizer.warmup"] = values["optimizer"].warmup_fraction
     return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}

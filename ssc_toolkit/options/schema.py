@@ -53,9 +53,10 @@ class Option:
 class Schema(Generic[Options]):
     """Options of a command, read from the fields of a dataclass and its docstring.
 
-    A field whose type is a dataclass is a group of options. If the default of the group is None, a single value instead
-    of the group is the value of its first option. For example, `unlabeled: music` is the same as `unlabeled: {tracks:
-    music}`. A field with the metadata `some_of` is a dictionary with some of the options of another class.
+    A field whose type is a dataclass is a group of options. If another type is possible as well, as in `str |
+    TrackSource`, a single value instead of the group is the value of its first option, and the other options are None.
+    For example, `unlabeled: music` is the same as `unlabeled: {tracks: music}`. A field with the metadata `some_of` is
+    a dictionary with some of the options of another class.
 
     Args:
         kind: the class of the options.
@@ -77,6 +78,7 @@ class Schema(Generic[Options]):
         self.groups: dict[str, dict[str, Option]] = {}
         self.texts = _texts_of(kind)
         self._some_of: dict[str, Schema[Any]] = {}
+        self._single: set[str] = set()
         hints = get_type_hints(kind)
         for field in fields(kind):  # type: ignore[arg-type]
             group = _group_of(hints[field.name])
@@ -90,19 +92,49 @@ class Schema(Generic[Options]):
                 inner = Schema(group)
                 own = {f"{field.name}.{name}": _inside(field, option) for name, option in inner.options.items()}
                 self.groups[field.name] = own
+                if not {type(None), group}.issuperset(get_args(hints[field.name])):
+                    self._single.add(field.name)
             self.options |= own
 
     def check_name(self, name: str) -> None:
-        """Raise InputError if a name is not that of an option. The message suggests the most similar name."""
+        """Raise InputError if a name is not that of an option.
+
+        The message suggests the most similar name, and lists the options of the group of the name.
+        """
         if name not in self.options:
-            raise InputError(f"{name[:100]!r} is not an option{suggest_name(name, self.options)}")
+            hint = suggest_name(name, self.options) + self.list_group(name)
+            raise InputError(f"{name[:100]!r} is not an option{hint}")
+
+    def list_group(self, name: str) -> str:
+        """Return a text that lists the options of the group of an unknown option, or an empty string without a group.
+
+        Examples:
+            >>> from ssc_toolkit.options import PretrainOptions
+            >>> Schema(PretrainOptions).list_group("loss.wobble")
+            '; loss has the options label_weight, label_weight_end, denominator, beta, tau_plus, sigma'
+        """
+        group, dot, _ = name.partition(".")
+        if not dot or group not in self.groups or group in self._some_of:
+            return ""
+        return f"; {group} has the options {', '.join(self._names_in(group))}"
+
+    def _names_in(self, group: str) -> list[str]:
+        return [option.rpartition(".")[2] for option in self.groups[group]]
+
+    def takes_single_value(self, name: str) -> bool:
+        """Return whether `name` is that of a group that can be given as a single value, also inside of `some_of`."""
+        outer, _, inner = name.partition(".")
+        return name in self._single or (outer in self._some_of and self._some_of[outer].takes_single_value(inner))
 
     def whole_group(self, name: str, value: Any) -> dict[str, Any]:
         """Return the options of the group `name`, by their names in the group, if `value` is given for the whole group.
 
         The first option gets this value, and the others None.
         """
-        first, *others = (option.rpartition(".")[2] for option in self.groups[name])
+        outer, _, inner = name.partition(".")
+        if outer in self._some_of:
+            return self._some_of[outer].whole_group(inner, value)
+        first, *others = self._names_in(name)
         return {first: value} | dict.fromkeys(others)
 
     def nested(self, *parts: Mapping[Any, Any]) -> dict[str, Any]:
@@ -151,7 +183,7 @@ class Schema(Generic[Options]):
     def _group_content(self, name: str, value: Any) -> Mapping[Any, Any]:
         if isinstance(value, Mapping):
             return value
-        if self.is_optional(name):
+        if self.takes_single_value(name):
             return self.whole_group(name, value)
         if value is None and name in self._some_of:
             return {}
@@ -181,24 +213,21 @@ class Schema(Generic[Options]):
             if field.name in self._some_of:
                 value = _plain(value) or None
             elif group is not None:
-                value = self._group(field.name, group, dict(vars(value)))
+                value = self._group(field, group, dict(vars(value)))
             found[field.name] = value
         return self.kind(**found)
 
-    def _group(self, name: str, group: type, values: dict[str, Any]) -> Any:
-        if not self.is_optional(name):
+    def _group(self, field: Any, group: type, values: dict[str, Any]) -> Any:
+        name, first = field.name, next(iter(values))
+        if name not in self._single:
             return group(**values)
-        if all(value is None for value in values.values()):
-            return None
-        first = next(iter(values))
-        if values[first] is None:
+        if all(value is None for option, value in values.items() if option != first):
+            if field.default is not None or values[first] is None:
+                return values[first]
+        elif values[first] is None:
             given = next(option for option, value in values.items() if value is not None)
             raise InputError(f"{name}.{given}: expected {name}.{first} as well, got none")
         return group(**values)
-
-    def is_optional(self, name: str) -> bool:
-        """Return whether the group of options `name` can be omitted or given as a single value."""
-        return all(option.default is None for option in self.groups[name].values())
 
 
 def _new_value(name: str, value: Any) -> Any:
@@ -240,11 +269,17 @@ def suggest_name(name: str, known: Collection[str]) -> str:
 
 
 def _inside(field: Any, option: Option) -> Option:
-    """Return an option of the group in a field. Its default value is that in the default of the field."""
+    """Return an option of the group in a field. Its default value is that in the default of the field.
+
+    If this default is a single value, the default value of the option is that of the class of the group.
+    """
     name = f"{field.name}.{option.name}"
     if field.default is None:
         return Option(name, option.hint | None, option.help, None)
-    default = MISSING if field.default is MISSING else getattr(field.default, option.name)
+    if field.default is MISSING:
+        default = MISSING
+    else:
+        default = getattr(field.default, option.name) if is_dataclass(field.default) else option.default
     return Option(name, option.hint, option.help, default)
 
 

@@ -7,7 +7,10 @@ from typing import Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_number, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices
+from ssc_toolkit.options.checks import check_choices, check_layers
+
+AUTO = "auto"
+"""Value of the options that are chosen by measurements before the first step: learning rate and precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,9 @@ class TrainerOptions:
         num_nodes: number of machines.
         strategy: Lightning's name of the distributed strategy, such as "ddp"; "auto" selects one.
         sync_batchnorm: compute the statistics of batch normalization over the batches of all processes.
-        precision: "32", "bf16" or "fp16". The loss is always computed in 32 bits.
+        precision: "32", "bf16" or "fp16". The loss is always computed in 32 bits. "auto" times a few steps with "32"
+            and "bf16" before the first step, chooses "bf16" if it is faster by a factor of at least 1.1 and the
+            gradients of the first batch are similar, and records the choice in `precision.json`.
         accumulate: number of batches whose gradients are accumulated for one step. The loss compares only items of the
             same batch.
         chunk_size: number of items that pass through the encoder at once. Set it if a batch does not fit in memory. The
@@ -86,7 +91,7 @@ class TrainerOptions:
     num_nodes: int = 1
     strategy: str = "auto"
     sync_batchnorm: bool = False
-    precision: Literal["32", "bf16", "fp16"] = "32"
+    precision: Literal["32", "bf16", "fp16", "auto"] = "32"
     accumulate: int = 1
     chunk_size: int | None = None
     compile: bool = False
@@ -100,6 +105,13 @@ class TrainerOptions:
             check_integer("trainer.chunk_size", self.chunk_size, 1)
         if self.precision == "fp16" and self.accelerator == "cpu":
             raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
+        if self.precision == AUTO and self.compile:
+            raise InputError(
+                "trainer.precision: expected 32, bf16 or fp16 with trainer.compile, got auto, which times steps "
+                "that are not compiled"
+            )
+        if self.precision == AUTO and self.accelerator == "mps":
+            raise InputError("trainer.precision: expected 32 or bf16 with trainer.accelerator=mps, got auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +121,8 @@ class LossOptions:
     Args:
         label_weight: weight of a pair of tracks with equal labels, relative to a pair of views of one track, at least
             0. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
+        label_weight_end: `label_weight` of the last step, at least 0. The weight changes linearly from step to step. By
+            default it is constant.
         denominator: "all": the denominator of an anchor sums over all other embeddings. "negatives": it sums over its
             negatives only (decoupled contrastive learning).
         beta: concentration of the hard negatives, at least 0. 0: all negatives have equal weight.
@@ -117,6 +131,7 @@ class LossOptions:
     """
 
     label_weight: float = 1.0
+    label_weight_end: float | None = None
     denominator: Literal["all", "negatives"] = "all"
     beta: float = 0.0
     tau_plus: float = 0.0
@@ -127,6 +142,8 @@ class LossOptions:
         check_choices(self, "loss.")
         for name in ("label_weight", "beta"):
             check_number(f"loss.{name}", getattr(self, name), 0)
+        if self.label_weight_end is not None:
+            check_number("loss.label_weight_end", self.label_weight_end, 0)
         if check_fraction("loss.tau_plus", self.tau_plus) == 1:
             raise InputError("loss.tau_plus: expected a fraction below 1, got 1")
         if self.sigma is not None:
@@ -167,6 +184,25 @@ class ProjectorOptions:
                     f"projector.{name}: expected {getattr(defaults, name)}, because it has no effect with "
                     f"projector.depth={self.depth}, got {getattr(self, name)}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutOptions:
+    """Readout that the encoder is saved with. Evaluations use it by default. It does not change the training.
+
+    Args:
+        frame_pooling: how the frames of a window are combined: mean, max, mean_std (mean and standard deviation),
+            unit_mean_std (the same, each divided by its norm) or default (that of the architecture).
+        layers: layers whose frames are used: last, all, or a list of names. Their embeddings are concatenated.
+    """
+
+    frame_pooling: Literal["default", "mean", "mean_std", "unit_mean_std", "max"] = "unit_mean_std"
+    layers: tuple[str, ...] | str = "all"
+
+    def check(self) -> None:
+        """Raise InputError if the pooling is unknown, or if the list of layers is empty or has a layer twice."""
+        check_choices(self, "readout.")
+        check_layers((self.layers,) if isinstance(self.layers, str) else self.layers, "readout.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.evaluation.results import KEYS, list_cautions, list_rows, sort_in_order
+from ssc_toolkit.evaluation.results import SCORE_KEYS, list_cautions, list_rows, sort_in_order
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
 from ssc_toolkit.reports.pivot import format_value, read_interval, undefined_text
@@ -94,7 +94,7 @@ def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -
 
 def _scores(frame: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Return a list of scores from a table, each as the list of its rows. The first row has the main metric."""
-    return [list_rows(found) for _, found in frame.groupby(list(KEYS), sort=False)]
+    return [list_rows(found) for _, found in frame.groupby(list(SCORE_KEYS), sort=False)]
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:

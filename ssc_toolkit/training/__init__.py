@@ -1,11 +1,13 @@
 """Pretraining with Lightning: module, data module, callbacks and options."""
 
 from ssc_toolkit.options import (
+    EncoderOptions,
     LogOptions,
     LossOptions,
     OptimizerOptions,
     PretrainOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrackSource,
     TrainerOptions,
@@ -29,6 +31,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BestCheckpoint",
     "CollapseWarning",
+    "EncoderOptions",
     "FiniteWeights",
     "History",
     "LogOptions",
@@ -36,6 +39,7 @@ __all__ = [
     "OptimizerOptions",
     "PretrainOptions",
     "ProjectorOptions",
+    "ReadoutOptions",
     "SaveCheckpoints",
     "SegmentOptions",
     "SemiSupConDataModule",

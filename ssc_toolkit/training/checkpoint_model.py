@@ -14,7 +14,7 @@ from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, Encoder, Projector,
 from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
-from ssc_toolkit.options import ProjectorOptions
+from ssc_toolkit.options import EncoderOptions, ProjectorOptions
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import load_checkpoint
 
@@ -22,6 +22,7 @@ _ADVICE = "choose another checkpoint"
 AVERAGED, TRAINED = "averaged", "trained"
 """Names of the weights of a checkpoint: those of `WeightAverage`, and those of the training itself."""
 _PREFIX = "model."
+_READOUT = ("frame_pooling", "layers")
 
 
 def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[ContrastiveModel, dict[str, Any]]:
@@ -50,7 +51,9 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
         weights = _trained(content["state_dict"]) if average is None else average["weights"]
         if type(step) is not int or not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("it is not a checkpoint of a training")
-    encoder = make_encoder(name)
+    encoder = make_run_encoder(_encoder_options(settings))
+    if readout := {key: settings[f"readout.{key}"] for key in _READOUT if f"readout.{key}" in settings}:
+        encoder.set_readout(**readout)  # runs of earlier versions have none
     with torch.device("meta"):  # the widths in settings of somebody else could need any amount of memory
         model = ContrastiveModel(encoder, make_projector(encoder, _projector_options(settings)))
     try:
@@ -65,12 +68,40 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
     return model.eval(), {"step": step, "weights": kind, "view_seconds": settings.get("view_seconds")}
 
 
+def make_run_encoder(options: EncoderOptions) -> Encoder:
+    """Create the untrained encoder of a training.
+
+    Raises:
+        InputError: if the class of the encoder does not accept an argument.
+    """
+    try:
+        encoder = make_encoder(options.name, **options.given)
+    except ValueError as error:
+        raise InputError(f"encoder.{error}") from error
+    highest = encoder.sample_rate / 2
+    if options.max_hz is not None and options.max_hz > highest:  # the class would use the lower value
+        raise InputError(
+            f"encoder.max_hz: expected at most {highest:g}, half the sample rate of the encoder, got {options.max_hz:g}"
+        )
+    return encoder
+
+
 def make_projector(encoder: Encoder, options: ProjectorOptions) -> nn.Module:
     """Create the projector of a training for an encoder. Without layers, it returns the embeddings."""
     if options.depth == 0:
         return nn.Identity()
     norm = None if options.norm == "none" else options.norm
     return Projector(encoder.embedding_dim, **asdict(options) | {"norm": norm})
+
+
+def _encoder_options(settings: Mapping[str, Any]) -> EncoderOptions:
+    """Return the options of the encoder of a run. The settings of earlier versions have no arguments."""
+    given: dict[str, Any] = {field.name: settings.get(f"encoder.{field.name}") for field in fields(EncoderOptions)}
+    strides = given["strides"]
+    given |= {"name": settings["encoder"], "strides": tuple(strides) if isinstance(strides, list) else strides}
+    options = EncoderOptions(**given)
+    options.check()
+    return options
 
 
 def _projector_options(settings: Mapping[str, Any]) -> ProjectorOptions:

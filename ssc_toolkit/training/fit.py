@@ -26,6 +26,7 @@ from ssc_toolkit.training.callbacks.best_checkpoint import BestCheckpoint
 from ssc_toolkit.training.callbacks.collapse import CollapseWarning
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
+from ssc_toolkit.training.callbacks.label_weight import LabelWeight
 from ssc_toolkit.training.callbacks.progress_line import StepProgress
 from ssc_toolkit.training.callbacks.saving import SaveCheckpoints
 from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
@@ -91,6 +92,7 @@ def fit(
     callbacks: list[pl.Callback] = [
         *([] if module.average is None else [module.average]),
         history,
+        *_schedule_label_weight(options, history),
         CollapseWarning(options.logs.every, history.record),
         *(callback for callback in (validation, best) if callback is not None),
         StepProgress(options.title, history, validation, options.validation.monitor or "val_loss"),
@@ -120,6 +122,12 @@ def fit(
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
     return _summarize(trainer, validation, best)
+
+
+def _schedule_label_weight(options: PretrainOptions, history: History) -> list[pl.Callback]:
+    """Return a list with the callback that changes the weight of label positives, or an empty list."""
+    end = options.loss.label_weight_end
+    return [] if end is None else [LabelWeight(options.loss.label_weight, end, options.logs.every, history.record)]
 
 
 def _make_validation(

@@ -12,6 +12,7 @@ import torch
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import TrainerOptions
+from ssc_toolkit.options.training import AUTO
 from ssc_toolkit.processes import restored_variables
 
 _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -59,6 +60,8 @@ def check_devices(options: TrainerOptions) -> None:
         raise InputError(f"trainer.devices: expected at most {gpus}, the number of GPUs, got {options.devices}")
     if options.precision == "fp16" and not on_gpu:
         raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
+    if options.precision == AUTO and options.accelerator != "cpu" and not gpus and torch.backends.mps.is_available():
+        raise InputError("trainer.precision: expected 32 or bf16 on an Apple GPU, got auto; or use a CPU")
 
 
 def find_broken_connection(error: BaseException | None) -> str | None:

@@ -22,7 +22,7 @@ from ssc_toolkit.training.callbacks.stopping import TERMINATED
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.fit import explain_errors, make_trainer, run_trainer
 from ssc_toolkit.training.module import SemiSupConModule
-from ssc_toolkit.training.run_folder import LEARNING_RATE
+from ssc_toolkit.training.run_folder import LEARNING_RATE_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def find_learning_rate(
         losses = train(_Ramp(rates, limits, bar))
     test = RangeTest(rates[: len(losses)], losses, initial_losses)
     rate = test.choose()
-    write_checked_json(folder / LEARNING_RATE, {"learning_rate": rate, **test._asdict()})
+    write_checked_json(folder / LEARNING_RATE_FILE, {"learning_rate": rate, **test._asdict()})
     logger.info("learning rate %g, chosen by a range test", rate)
     return rate
 

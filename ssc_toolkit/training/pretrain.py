@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import Labels, check_audio, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
-from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
+from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
-from ssc_toolkit.options.pretrain import AUTO, PretrainOptions
+from ssc_toolkit.options.encoder import as_encoder
+from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
     BEST_CHECKPOINT,
     CHECKPOINT,
@@ -32,12 +33,14 @@ from ssc_toolkit.options.run_settings import (
     holds_run,
     trained_steps,
 )
+from ssc_toolkit.options.training import AUTO
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.preflight import Estimate
 from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
 from ssc_toolkit.training.callbacks.history import History
+from ssc_toolkit.training.callbacks.label_weight import LABEL_WEIGHT
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
-from ssc_toolkit.training.checkpoint_model import make_projector
+from ssc_toolkit.training.checkpoint_model import make_projector, make_run_encoder
 from ssc_toolkit.training.checkpoints import check_best_checkpoint, check_checkpoint, check_space, check_steps
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
@@ -58,6 +61,7 @@ from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.learning_rate import find_learning_rate
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.precision import choose_precision, read_precision
 from ssc_toolkit.training.run_folder import (
     HISTORY,
     SUMMARY,
@@ -65,6 +69,7 @@ from ssc_toolkit.training.run_folder import (
     WRITTEN,
     check_folder,
     claim_run_folder,
+    cut_history,
     record_start,
     remove_checkpoints,
     save_encoder,
@@ -131,6 +136,8 @@ def pretrain(options: PretrainOptions) -> Path:
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
+            if first:
+                cut_history(folder, options)
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
         else:
@@ -175,13 +182,15 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    encoder = make_encoder(options.encoder)
+    encoder = make_run_encoder(as_encoder(options.encoder)).set_readout(**vars(options.readout))
     model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
     target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
-    loss = SemiSupConLoss(options.temperature, target, gather=True, **asdict(options.loss))
+    settings = asdict(options.loss)
+    del settings["label_weight_end"]  # used by a callback
+    loss = SemiSupConLoss(options.temperature, target, gather=True, **settings)
     module = SemiSupConModule(
         model,
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
@@ -277,9 +286,13 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         if not (folder / TRAINING_TRACKS).exists():
             save_training_record(found.parts, folder)
     measures = () if found.validation_set is None else found.validation_set.measures
-    history = History(
-        folder / HISTORY, (EFFECTIVE_RANK, *measures), found.batches.dataset.describe_item, options.logs.every
-    )
+    weights = () if options.loss.label_weight_end is None else (LABEL_WEIGHT,)
+    recorded = (EFFECTIVE_RANK, *weights, *measures)
+    history = History(folder / HISTORY, recorded, found.batches.dataset.describe_item, options.logs.every)
+    if options.trainer.precision == AUTO:  # one process
+        resumed = checkpoint.exists()
+        chosen = read_precision(folder) if resumed else choose_precision(module, found.batches, folder, options)
+        options = replace(options, trainer=replace(options.trainer, precision=chosen))
     if options.learning_rate == AUTO and not checkpoint.exists():  # the checkpoint contains the chosen rate
         module.learning_rate = find_learning_rate(module, found.batches, folder, options)
     if first:  # these files of a complete run that is made longer are written again at its end

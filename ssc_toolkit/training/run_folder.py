@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
@@ -30,6 +33,7 @@ from ssc_toolkit.options.run_settings import (
     ENCODER_FOLDER,
     SETTINGS,
     STEPS,
+    TRAINING,
     check_run_settings,
     holds_run,
     kept_checkpoint,
@@ -42,6 +46,8 @@ from ssc_toolkit.training.checkpoint_model import AVERAGED, TRAINED
 from ssc_toolkit.training.model_folder import write_model_folder
 from ssc_toolkit.training.provenance import describe_start
 
+logger = logging.getLogger(__name__)
+
 HISTORY = "history.csv"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
@@ -49,8 +55,10 @@ SUMMARY = "summary.json"
 """Name of the file that states why the run ended, and the values of its last and its best validation."""
 STARTS = "starts"
 """Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
-LEARNING_RATE = "learning_rate.json"
+LEARNING_RATE_FILE = "learning_rate.json"
 """Name of the file with the learning rate that a range test chose, and the values of the test."""
+PRECISION_FILE = "precision.json"
+"""Name of the file with the precision that a measurement chose, and the measured times."""
 UNUSABLE_TRACKS = "unusable.csv"
 WRITTEN = (
     HISTORY,
@@ -61,13 +69,15 @@ WRITTEN = (
     CHECKPOINT,
     TRAINING_TRACKS,
     BEST_CHECKPOINT,
-    LEARNING_RATE,
+    LEARNING_RATE_FILE,
+    PRECISION_FILE,
     SUMMARY,
     UNUSABLE_TRACKS,
     f"unlabeled-{UNUSABLE_TRACKS}",
 )
 """Names of the files of a run in its folder."""
 
+_TRAIN_AGAIN = "restore it, or train again in another folder"
 _LOGS = (".log", ".out", ".err", ".txt")
 
 
@@ -90,7 +100,7 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
-    for name in (BEST_CHECKPOINT, LEARNING_RATE, TRAINING_TRACKS):
+    for name in (BEST_CHECKPOINT, LEARNING_RATE_FILE, PRECISION_FILE, TRAINING_TRACKS):
         (folder / name).unlink(missing_ok=True)
     for step in kept_steps(folder):
         kept_checkpoint(folder, step).unlink()
@@ -129,7 +139,7 @@ def _is_begun(folder: Path) -> bool:
 
 def verify_run(folder: Path) -> None:
     """Raise InputError if a file in the folder of a complete run is missing or has changed since it was written."""
-    advice = "restore it, or train again in another folder"
+    advice = _TRAIN_AGAIN
     for part in (folder, folder / ENCODER_FOLDER):
         missing = verify_listed(part, "out", advice)
         if missing:
@@ -137,10 +147,38 @@ def verify_run(folder: Path) -> None:
     for name in (CHECKPOINT, BEST_CHECKPOINT):
         if (folder / name).exists():
             verify_checksum(folder / name, "out", advice, required=False)
-    if (folder / SUMMARY).exists():
-        read_checked_json(folder / SUMMARY, "out", advice)
+    for name in (SUMMARY, LEARNING_RATE_FILE, PRECISION_FILE):
+        if (folder / name).exists():
+            read_checked_json(folder / name, "out", advice)
     if (folder / PROVENANCE).exists():
         _read_starts(folder / PROVENANCE)
+
+
+def cut_history(folder: Path, options: PretrainOptions) -> None:
+    """Remove the rows of steps from the history of a complete run that its encoder and checkpoint do not have.
+
+    They were written by a longer run that was killed before it saved a checkpoint. The options of the complete run and
+    the checksum of its history, which the longer run replaced or deleted, are then written again.
+
+    Args:
+        folder: folder of the run, locked by the caller.
+        options: options of the run.
+
+    Raises:
+        InputError: if the history is damaged.
+    """
+    path, training = folder / HISTORY, folder / ENCODER_FOLDER / TRAINING
+    if (folder / CHECKSUMS).exists() or not (path.exists() and training.exists()):
+        return
+    last = read_checked_json(training, "out", _TRAIN_AGAIN)["step"]
+    with reading("out", path, _TRAIN_AGAIN), path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file, strict=True)
+        kept = [row for row in rows if int(row[0]) <= last]
+    if len(kept) < len(rows):
+        write_text(path, format_csv(header, kept))
+        write_text(folder / CONFIG, _format_config(options))
+        write_checksums(folder, [HISTORY])
+        logger.info("removed %d steps of a longer run, which were not saved, from %s", len(rows) - len(kept), path)
 
 
 def record_start(folder: Path, options: PretrainOptions) -> None:
@@ -151,8 +189,12 @@ def record_start(folder: Path, options: PretrainOptions) -> None:
     """
     path = folder / PROVENANCE
     before = _read_starts(path) if path.exists() else []
-    write_text(folder / CONFIG, yaml.safe_dump(to_plain(vars(options)), sort_keys=False, allow_unicode=True))
+    write_text(folder / CONFIG, _format_config(options))
     write_checked_json(path, {STARTS: [*before, describe_start()]})
+
+
+def _format_config(options: PretrainOptions) -> str:
+    return yaml.safe_dump(to_plain(vars(options)), sort_keys=False, allow_unicode=True)
 
 
 def _read_starts(path: Path) -> list[Any]:

@@ -191,7 +191,8 @@ class ValidationSet:
 
     def _embeddings(self, module: Any, batch: Mapping[str, Any]) -> np.ndarray:
         """Compute the mean representation of the segments of each track of a batch, (items, dim)."""
-        return self._outputs(module, batch["waveforms"], module.model.encoder).float().mean(dim=1).cpu().numpy()
+        embed_waveforms = getattr(module.model.encoder, "embed_waveforms", module.model.encoder)
+        return self._outputs(module, batch["waveforms"], embed_waveforms).float().mean(dim=1).cpu().numpy()
 
     def _outputs(self, module: Any, waveforms: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
         """Apply a network to waveforms (items, views, 1, samples), some items at a time."""

@@ -15,9 +15,10 @@ from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN, Projector, load_published_model, save_model
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks
+from ssc_toolkit.evaluation.baselines import make_baselines, open_models
 from ssc_toolkit.evaluation.embedding.files import read_metadata
 from ssc_toolkit.evaluation.embedding.projected import open_projected_model
-from ssc_toolkit.options import ProbeOptions
+from ssc_toolkit.options import CompareOptions, ProbeOptions
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,54 @@ def test_a_published_projector_is_saved_and_evaluated(music, tmp_path):
     waveform = torch.randn(3, 1, 8000)
     assert torch.equal(model(waveform), trained(waveform).projection)
     assert found.shape == (10, 128)
+
+
+@pytest.mark.slow
+def test_projections_are_compared(music, folder, tmp_path):
+    options = ["--window_seconds=0.5", "--labels=pitch", "--severities=0", "--audio_clips=0", "--methods=prototypes"]
+    common = [f"--tracks={music / 'my.csv'}", f"--encoders={folder}", f"--out={tmp_path}", *options]
+    found = []
+    for more in ([], ["--projections"]):  # one output folder, whose cache does not confuse the two
+        assert main(["compare", *common, *more]) == 0
+        found.append(json.loads((tmp_path / "report.json").read_text()))
+    assert [content["provenance"]["projections"] for content in found] == [False, True]
+    models = [content["provenance"]["models"] for content in found]
+    assert models[0].keys() == models[1].keys()
+    assert models[0]["random encoder"] != models[1]["random encoder"]
+
+
+def test_compared_models_are_projected(folder):
+    waveforms = torch.randn(2, 1, 8000)
+    model = open_projected_model(str(folder))
+    (opened,) = open_models([str(folder)], projections=True).values()
+    assert torch.equal(opened(waveforms), model(waveforms))
+    assert next(iter(open_models([str(folder)]).values()))(waveforms).shape[1] == MelCNN(n_mels=32).embedding_dim
+    random = make_baselines({"one": opened}, 1)["random encoder"]
+    assert random(waveforms).shape == (2, 5)
+    assert not torch.equal(random(waveforms), opened(waveforms))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"frame_pooling": "mean"}, "frame_pooling: expected no value with projections"),
+        ({"layers": ("all",)}, "layers: expected no value with projections"),
+        (
+            {"methods": ("linear", "weighted_layers")},
+            "methods: expected linear, mlp, knn or prototypes with projections",
+        ),
+    ],
+)
+def test_comparisons_without_projections_are_errors(music, folder, tmp_path, options, words):
+    MelCNN(n_mels=32).save_pretrained(tmp_path / "saved")
+    common = {"tracks": str(music / "my.csv"), "labels": ("pitch",), "out": str(tmp_path / "out"), "projections": True}
+    with pytest.raises(InputError, match=words):
+        CompareOptions(encoders=(str(folder),), **common, **options).check()
+    with pytest.raises(InputError, match=r"projections: expected projector.json .* in .*saved, got none"):
+        CompareOptions(encoders=(str(folder), str(tmp_path / "saved")), **common).check()
+    with pytest.raises(InputError, match=r"projections: expected projector.json"):
+        CompareOptions(encoders=("package.module:function",), **common).check()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

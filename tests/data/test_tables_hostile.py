@@ -30,9 +30,14 @@ from ssc_toolkit.reports.page import Section, render_markdown
         (b"path,genre,genre\na.wav,x,y\n", "line 1: two columns are called 'genre'"),
         (b"path,genre \na.wav,x\n", "without blanks around it, got 'genre '"),
         (b"path,,genre\na.wav,x,y\n", "column 2 has no name"),
-        (b"path;genre\na.wav;x\n", "separated by semicolons"),
-        (b"path\tgenre\na.wav\tx\n", "separated by tabs"),
-        ("path\na.wav\n".encode("utf-16"), "is text in UTF-16"),
+        (b"path;genre\na.wav;x;\n", "line 2: expected 2 cells as in the header, got 3 .a semicolon at the end"),
+        (b"path,genre\na,x,\nb,x\nc\nd,,,\n", "line 2: expected 2 cells .*; also in line 4, 5$"),
+        (b"title;genre\nx;y\n", "has no 'path' column .nor 'file', .* among 'title', 'genre'"),
+        (b"Path,PATH\na.wav,b.wav\n", "expected one 'path' column, got 'Path' and 'PATH'"),
+        ("path\na.wav\n".encode("utf-16")[:-1], "is not text in UTF-16"),
+        ("path\na.wav\n".encode("utf-16-le"), "or text in UTF-16 without a byte order mark"),
+        ("path\na\0.wav\n".encode("utf-16"), "got a zero character"),
+        ("path\nfa\xe7ade.wav\n".encode("latin-1"), "line 2: is not text in UTF-8 .probably in Latin-1"),
         (b"path\na.wav\nb\x00.wav\n", "line 3: expected text in UTF-8, got a zero byte"),
         (b"path\na.wav\n\xff.wav\n", "line 3: is not text in UTF-8"),
         (b'path,genre\na.wav,"x"y\n', "line 2: is not a CSV file"),
@@ -44,6 +49,64 @@ def test_malformed_tables_give_a_one_line_error(tmp_path, content, words):
     with pytest.raises(InputError, match=f"tracks: .*my.csv.*{words}") as caught:
         load_tracks(tmp_path / "my.csv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["path", "Path", "PATH", "File", "filename", '"Path"'])
+def test_tables_of_spreadsheets_are_read(tmp_path, separator, encoding, name):
+    rows = [["Title", name, "Genre", "Split"], ['"a, b;\tc"', "d\xe9j\xe0.wav", "", "train"], ["", '"b.wav"', '""', ""]]
+    text = "".join(separator.join(row) + "\r\n" for row in rows)
+    (tmp_path / "my.csv").write_bytes(text.encode(encoding))
+    tracks = from_csv(tmp_path / "my.csv")
+    assert list(tracks) == ["Title", "path", "Genre", "split"]
+    assert tracks["path"].tolist() == [str(tmp_path / "d\xe9j\xe0.wav"), str(tmp_path / "b.wav")]
+    assert tracks["Title"].tolist() == ["a, b;\tc", np.nan]
+    assert tracks["Genre"].isna().all()
+    assert tracks["split"].tolist() == ["train", np.nan]
+
+
+@pytest.mark.parametrize("header", ["path,PATH,file", "PATH,path,file", "file,Path,note"])
+def test_the_path_column_is_chosen_by_its_name(tmp_path, header):
+    (tmp_path / "my.csv").write_text(f"{header}\n0,1,2\n")
+    place = header.split(",").index("path" if "path" in header else "Path")
+    assert from_csv(tmp_path / "my.csv")["path"].tolist() == [str(tmp_path / str(place))]
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "expected"),
+    [
+        (";", ["120,5", "98", ""], [120.5, 98.0, None]),
+        ("\t", ["-0,25", "1,5e3", "7"], [-0.25, 1500.0, 7.0]),
+        (",", ['"120,5"', '"98,25"', "90"], [120.5, 98.25, 90.0]),
+        (";", ["1,234", "2,500", ""], [1.234, 2.5, None]),
+        (";", ["1,234", "2,5,1", ""], ["1,234", "2,5,1", None]),
+        (";", ["1.234,5", "2,5", "1"], ["1.234,5", "2,5", "1"]),
+        (";", ["rock,jazz", "2,5", "1"], ["rock,jazz", "2,5", "1"]),
+    ],
+)
+def test_numbers_may_have_a_decimal_comma(tmp_path, separator, cells, expected):
+    rows = ["path", "bpm"], *([f"{n}.wav", cell] for n, cell in enumerate(cells))
+    (tmp_path / "my.csv").write_text("".join(separator.join(row) + "\n" for row in rows))
+    found = from_csv(tmp_path / "my.csv")["bpm"]
+    assert [None if pd.isna(cell) else cell for cell in found] == expected
+
+
+def test_equal_numbers_with_decimal_commas_are_labels(tmp_path):
+    (tmp_path / "my.csv").write_text("path;bpm\na;120,50\nb;120,5\nc;\n")
+    labels = encode_labels(from_csv(tmp_path / "my.csv"), "bpm", kind="number")
+    assert labels.values.flatten().tolist() == [120.5, 120.5, 0.0]
+    assert labels.labeled.tolist() == [True, True, False]
+
+
+def test_thousands_are_not_read_as_decimals(tmp_path, caplog):
+    (tmp_path / "my.csv").write_text('path,plays\na,"1,234"\nb,"12,500"\nc,7\n')
+    tracks = from_csv(tmp_path / "my.csv")
+    assert tracks["plays"].tolist() == ["1,234", "12,500", "7"]
+    assert "column 'plays'" in caplog.text
+    assert "'1,234' may be a decimal or a thousand" in caplog.text
+    with pytest.raises(InputError, match="expected numbers in column 'plays', got '1,234'"):
+        encode_labels(tracks, "plays", kind="number")
 
 
 def test_a_byte_order_mark_quotes_and_long_cells_are_read(tmp_path):

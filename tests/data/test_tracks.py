@@ -23,6 +23,7 @@ from ssc_toolkit.data import (
     from_folder,
     load_tracks,
 )
+from ssc_toolkit.data.validation import report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import RandomSegments, SampledIndex, SemiSupervisedBatchSampler
 
@@ -77,6 +78,28 @@ def test_names_such_as_nan_give_a_warning(folder, caplog):
         assert f"{cell!r} ({count} rows)" in message
 
 
+def test_all_files_are_checked_before_the_error(folder):
+    for number in range(6):
+        (folder / f"{number}.wav").write_text("no audio")
+    (folder / "whole.csv").write_text("path\n" + "".join(f"{n}.wav\n" for n in range(6)) + "gone.wav\n")
+    for strict in (False, True):
+        with pytest.raises(InputError, match=r"^7 of 7 audio files cannot be used: ") as error:
+            check_audio(load_tracks(folder / "whole.csv"), progress=False, strict=strict)
+        for name in [*(f"{n}.wav" for n in range(6)), "gone.wav: "]:
+            assert name in str(error.value)
+    with pytest.raises(InputError, match=r"; and 5 more. Fix"):
+        report_unusable({f"{n}.wav": "is silent" for n in range(25)}, 25, 0.1)
+
+
+def test_all_tracks_in_two_splits_and_urls_are_named(tmp_path):
+    (tmp_path / "my.csv").write_text("path,split\na,train\nb,train\nc,train\na,test\nb,valid\n")
+    with pytest.raises(InputError, match=r"has .*/a, .*/b in more than one split"):
+        load_tracks(tmp_path / "my.csv")
+    (tmp_path / "my.csv").write_text("path\n" + "".join(f"http://a.org/{n}\n" for n in range(12)))
+    with pytest.raises(InputError, match=r"lists the URL 'http://a.org/0', .*'http://a.org/9' and 2 more; expected"):
+        load_tracks(tmp_path / "my.csv")
+
+
 def test_a_root_that_is_not_used_is_an_error(folder):
     for source in (folder, "scores"):
         with pytest.raises(InputError, match="root: expected a dataset or a CSV file to use it with, got"):
@@ -109,7 +132,7 @@ def test_a_folder_with_folders(folder):
     [
         ("", "is empty"),
         ("path,genre\n", "lists no tracks"),
-        ("file,genre\na.wav,jazz\n", "no 'path' column"),
+        ("song,genre\na.wav,jazz\n", "no 'path' column"),
         ("path,split\na.wav,dev\n", "expected train, valid, test"),
         ('path\n"a.wav\n', "not a CSV file"),
     ],

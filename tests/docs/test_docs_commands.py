@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 from audio_files import write_noise
+from mutagen import id3
+from mutagen.wave import WAVE
 from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
 
 from ssc_toolkit.cli import COMMANDS, main
@@ -21,6 +23,7 @@ SMALL = {
     "pretrain": ("--steps=2", "--batch_size=4"),
     "robustness": ("--severities=1",),
     "corpus": ("--clips=80",),
+    "table": ("--overwrite",),  # a page writes my.csv, which is there for the other pages
 }
 """What is typed behind a command to make it quick, where the page does not say otherwise."""
 SMALLER = {"--steps": "4", "--repeats": "2", "--label_fractions": "0.2,1"}
@@ -42,10 +45,9 @@ def world(small_corpus, tmp_path, monkeypatch) -> Path:
     for number in range(24):
         file = write_noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
         (tmp_path / file.name).symlink_to(file)
-        rows.append(
-            f"{file.name},{('jazz', 'rock')[number % 2]},artist {number // 2 % 6},"
-            f"{('train', 'train', 'valid', 'test')[number // 2 % 4]}"
-        )
+        genre, artist = ("jazz", "rock")[number % 2], f"artist {number // 2 % 6}"
+        write_tags(file, genre, artist)
+        rows.append(f"{file.name},{genre},{artist},{('train', 'train', 'valid', 'test')[number // 2 % 4]}")
     (tmp_path / "my.csv").write_text("\n".join(rows) + "\n")
     for name in ("demo/self-supervised", "demo/semi-supervised"):
         MelCNN().save_pretrained(tmp_path / name / "encoder")
@@ -54,6 +56,14 @@ def world(small_corpus, tmp_path, monkeypatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(small_corpus.parents[1]))
     return tmp_path
+
+
+def write_tags(path: Path, genre: str, artist: str) -> None:
+    file = WAVE(path)
+    file.add_tags()
+    file.tags.add(id3.TCON(text=genre))
+    file.tags.add(id3.TPE1(text=artist))
+    file.save()
 
 
 class Command(NamedTuple):

@@ -23,7 +23,9 @@ from ssc_toolkit.encoders import (
     TUNePlus,
     load_encoder,
     load_published,
+    make_encoder,
 )
+from ssc_toolkit.errors import InputError
 
 SHORT = (3, 3, 3, 1, 1, 1, 1, 1, 1, 2)
 
@@ -125,3 +127,11 @@ def test_an_argument_that_json_cannot_hold_is_an_error(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert f"from {__name__} import WithFilter" in text
     assert 'WithFilter.from_pretrained("path' in text
+
+
+def test_unknown_arguments_of_an_encoder_are_named():
+    assert make_encoder("MelCNN", max_hz=8000.0).log_mel.bands.shape[0] > MelCNN().log_mel.bands.shape[0]
+    with pytest.raises(InputError, match=r"max_herz: expected an argument of MelCNN \(sample_rate, .*mean max_hz\?"):
+        make_encoder("MelCNN", max_herz=8000.0)
+    with pytest.raises(InputError, match=r"n_mels: expected an argument of SampleCNN \(sample_rate, strides\)"):
+        make_encoder("SampleCNN", n_mels=64)

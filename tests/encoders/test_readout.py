@@ -12,6 +12,7 @@ from seeded import noise
 from torch import Tensor, nn
 
 from ssc_toolkit.encoders import Encoder, EncoderAdapter, MelCNN, Readout, ShortChunkCNN, load_encoder, reinitialize
+from ssc_toolkit.encoders.readout import FRAME_POOLINGS
 from ssc_toolkit.errors import InputError
 
 
@@ -79,8 +80,8 @@ def test_poolings_equal_those_of_the_frames():
     batch = noise(2, 3, 1, 20000)
     with torch.no_grad():
         frames = encoder.layer_frames(batch, ["log_mel", "last"])
-        mean, spread, highest = (
-            encoder.embed_waveforms(batch, pooling, ["log_mel", "last"]) for pooling in ("mean", "mean_std", "max")
+        mean, spread, unit, highest = (
+            encoder.embed_waveforms(batch, pooling, ["log_mel", "last"]) for pooling in FRAME_POOLINGS
         )
     parts = [frames["log_mel"], frames["temporal.5"]]
     assert [part.shape[-1] for part in parts] == [96, 256]
@@ -88,6 +89,20 @@ def test_poolings_equal_those_of_the_frames():
     torch.testing.assert_close(highest, torch.cat([part.amax(-2) for part in parts], -1))
     statistics = [statistic for part in parts for statistic in (part.mean(-2), part.std(-2, correction=0))]
     torch.testing.assert_close(spread, torch.cat(statistics, -1))
+    torch.testing.assert_close(unit, torch.cat([part / part.norm(dim=-1, keepdim=True) for part in statistics], -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_constant_frames_have_a_deviation_of_zero(dtype):
+    found = FRAME_POOLINGS["unit_mean_std"](torch.tensor([[[2.0, 2.0], [0.0, 0.0]], [[0.0, 0.0]] * 2], dtype=dtype))
+    assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("pooling", ["mean_std", "unit_mean_std"])
+def test_gradients_of_constant_frames_are_finite(pooling):
+    frames = torch.tensor([[[1.0, 3.0], [2.0, 2.0]], [[0.0, 0.0]] * 2], requires_grad=True)
+    FRAME_POOLINGS[pooling](frames).square().sum().backward()
+    assert frames.grad.isfinite().all()
 
 
 def test_the_default_pooling_is_that_of_the_encoder():
@@ -110,7 +125,7 @@ def test_gradients_reach_the_layers_through_a_readout():
     [
         (
             {"frame_pooling": "mean+std"},
-            "frame_pooling: expected one of default, mean, mean_std, max, got 'mean\\+std'",
+            "frame_pooling: expected one of default, mean, mean_std, unit_mean_std, max, got 'mean\\+std'",
         ),
         (
             {"layers": ["temporal.3"]},

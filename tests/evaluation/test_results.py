@@ -12,7 +12,7 @@ import pytest
 from ssc_toolkit.evaluation import Predictions, Results, make_score_row, measure, paired_difference, relative_drop
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.metrics.scores import Score
-from ssc_toolkit.evaluation.results import CLEAN, COLUMNS, sort_in_order, to_records
+from ssc_toolkit.evaluation.results import CLEAN, SCORE_COLUMNS, sort_in_order, to_records
 
 SCORE = Score(
     "average precision",
@@ -65,7 +65,7 @@ def test_each_metric_is_a_row_with_its_interval():
         ("other", None, None, None),
     ]
     for record in found:
-        assert tuple(record) == COLUMNS
+        assert tuple(record) == SCORE_COLUMNS
         told = [record[name] for name in ("model", "task", "method", "label_fraction", "corruption", "severity")]
         assert told == ["m", "t", "mlp", 0.1, "mp3", 1.5]
         assert (record["seed"], record["tracks"], record["undefined_classes"]) == (3, 50, 2)

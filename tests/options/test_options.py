@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -14,7 +16,7 @@ from ssc_toolkit.audio import Channel
 from ssc_toolkit.augmentations import presets
 from ssc_toolkit.cli import COMMANDS
 from ssc_toolkit.data import RECIPES
-from ssc_toolkit.encoders import make_encoder
+from ssc_toolkit.encoders import ENCODERS
 from ssc_toolkit.encoders.saving import CONFIG, WEIGHTS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.probing.folds import LEAVE_ONE_OUT
@@ -23,6 +25,7 @@ from ssc_toolkit.files import write_checked_json
 from ssc_toolkit.options import (
     CompareOptions,
     EmbedOptions,
+    EncoderOptions,
     PrepareOptions,
     PretrainOptions,
     ProbeOptions,
@@ -98,6 +101,14 @@ def test_help_and_errors_in_options_need_no_torch(folder):
         (["pretrain", "--config=nowhere.yaml"], 2, "config: there is no file nowhere.yaml"),
         (["pretrain", "music", "--out=run", "--temperature=0.2"], 2, "temperature was 0.1, is 0.2"),
         (["pretrain", "music", "--out=a", "--steps=0"], 2, "steps: expected an integer of at least 1"),
+        (["pretrain", "music", "--out=a", "--encoder=Big"], 2, "encoder.name: expected one of 'MelCNN', 'SampleCNN'"),
+        (
+            ["pretrain", "music", "--out=a", "--encoder=SampleCNN", "--encoder.max_hz=1"],
+            2,
+            "(sample_rate, strides), got",
+        ),
+        (["pretrain", "music", "--out=a", "--encoder.max_hz=-1"], 2, "encoder.max_hz: expected a positive number of"),
+        (["pretrain", "music", "--out=run", "--encoder.max_hz=8000"], 2, "encoder.max_hz was None, is 8000.0"),
         (["sweep", "nowhere.yaml", "--out=a"], 2, "file: there is no file nowhere.yaml"),
         (["sweep", "study.yaml", "--out=out"], 2, "temperature was 0.1, is 0.5"),
         (["sweep", "study.yaml", "--out=new", "--options.stepz=3"], 2, "did you mean --options.steps?"),
@@ -137,10 +148,14 @@ def test_names_are_those_of_the_rooms():
     assert presets.MAX_SEVERITY == names.MAX_SEVERITY
     assert (CONFIG, WEIGHTS) == names.ENCODER_FILES
     assert get_type_hints(PrepareOptions)["channel"] == Channel
-    for name in get_args(get_type_hints(PretrainOptions)["encoder"]):
-        make_encoder(name)
+    arguments = {name: tuple(inspect.signature(kind).parameters) for name, kind in ENCODERS.items()}
+    assert arguments == names.ENCODERS
+    assert get_args(get_type_hints(EncoderOptions)["name"]) == tuple(ENCODERS)
+    every = {name for accepted in arguments.values() for name in accepted}
+    assert every | {"name"} == {field.name for field in fields(EncoderOptions)}
+    assert EncoderOptions().name == PretrainOptions(tracks="a", out="b").encoder
     assert get_args(get_type_hints(OptimizerOptions)["name"]) == tuple(OPTIMIZERS)
-    assert get_args(get_type_hints(TrainerOptions)["precision"]) == tuple(PRECISIONS)
+    assert get_args(get_type_hints(TrainerOptions)["precision"]) == (*PRECISIONS, "auto")
 
 
 PROBED = {"encoder": "a:b", "labels": ("key",)}
@@ -160,6 +175,19 @@ PROBED = {"encoder": "a:b", "labels": ("key",)}
         (PretrainOptions(tracks="music", out="a", max_unusable=2), "max_unusable: expected a fraction"),
         (PretrainOptions(tracks="music", out="a", labels=("x", "x")), "labels: expected different columns"),
         (PretrainOptions(tracks="music", out="a", encoder="Big"), "encoder: expected one of MelCNN"),  # type: ignore[arg-type]
+        *(
+            (PretrainOptions(tracks="music", out="a", encoder=EncoderOptions(**own)), words)  # type: ignore[arg-type]
+            for own, words in (
+                ({"n_mels": 96.5}, "encoder.n_mels: expected an integer of at least 1, got 96.5"),
+                ({"sample_rate": 0}, "encoder.sample_rate: expected an integer of at least 1, got 0"),
+                ({"max_hz": "high"}, "encoder.max_hz: expected a positive number of hertz, got 'high'"),
+                ({"name": "SampleCNN", "strides": 3}, "encoder.strides: expected a list of integers, got 3"),
+                ({"name": "SampleCNN", "strides": (3, 0)}, "encoder.strides: expected an integer of at least 1, got 0"),
+                ({"name": "ShortChunkCNN", "residual": 1}, "encoder.residual: expected True or False, got 1"),
+                ({"name": "TUNePlus", "residual": True}, r"of TUNePlus \(sample_rate, channels\), got residual"),
+                ({"name": "Big"}, "encoder: expected one of MelCNN"),
+            )
+        ),
         (
             PretrainOptions(tracks="music", out="a", trainer=TrainerOptions(precision="fp16", accelerator="cpu")),
             "trainer.precision: expected bf16 or 32 on a CPU",
@@ -239,3 +267,25 @@ def test_labels_may_be_text_or_a_list_of_one(tmp_path):
     write_checked_json(tmp_path / "settings.json", select_settings(one))
     assert select_settings(many) == select_settings(one)
     assert check_run_settings(tmp_path, many) is None
+
+
+def test_arguments_of_the_encoder_identify_a_run(tmp_path):
+    chosen = EncoderOptions(max_hz=8000.0)
+    run = begun(tmp_path / "run", encoder=chosen)
+    for encoder, differs in ((chosen, False), ("MelCNN", True), (EncoderOptions(max_hz=8000, n_mels=64), True)):
+        options = PretrainOptions(tracks="music", out=str(run), encoder=encoder)
+        if not differs:
+            check_run_settings(run, options)
+            continue
+        with pytest.raises(InputError, match=r"encoder\.(max_hz|n_mels) was .*, is .*; choose another folder"):
+            check_run_settings(run, options)
+
+
+@pytest.mark.parametrize("encoder", ["SampleCNN", EncoderOptions(name="SampleCNN")])
+def test_runs_without_encoder_arguments_resume(tmp_path, encoder):
+    run = begun(tmp_path / "run", encoder="SampleCNN")
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings["encoder"] == "SampleCNN"
+    earlier = {name: value for name, value in settings.items() if not name.startswith(("encoder.", "checksum"))}
+    write_checked_json(run / "settings.json", earlier)
+    check_run_settings(run, PretrainOptions(tracks="music", out=str(run), encoder=encoder))

@@ -16,6 +16,7 @@ from ssc_toolkit.options import (
     CorpusOptions,
     DoctorOptions,
     EmbedOptions,
+    EncoderOptions,
     ExportOptions,
     PrepareOptions,
     PretrainOptions,
@@ -38,6 +39,7 @@ REQUIRED = {
     "compare": ["--encoders=e,f", "--labels=key", "--out=o"],
     "embed": ["music", "--encoder=e", "--out=a.npz"],
     "export": ["run", "--out=e"],
+    "table": ["music", "--out=my.csv"],
 }
 
 
@@ -92,6 +94,19 @@ def printed(kind: type, *arguments: str) -> str:
         (["--unlabeled.root=x", "--unlabeled=fma"], "unlabeled", TrackSource(tracks="fma", root="x")),
         (["--labels=Gefühl,😀,a: b"], "labels", ("Gefühl", "😀", "a: b")),
         (["--unlabeled=null"], "unlabeled", None),
+        ([], "encoder", "MelCNN"),
+        (["--encoder=SampleCNN"], "encoder", "SampleCNN"),
+        (["--encoder", "SampleCNN"], "encoder", "SampleCNN"),
+        (["--encoder.name=SampleCNN"], "encoder", "SampleCNN"),
+        (["--encoder.max_hz=8000"], "encoder", EncoderOptions(max_hz=8000.0)),
+        (["--encoder=MelCNN", "--encoder.max_hz=8000"], "encoder", EncoderOptions(max_hz=8000.0)),
+        (["--encoder.n_mels=64", "--encoder=MelCNN"], "encoder", EncoderOptions(n_mels=64)),
+        (["--encoder=SampleCNN", "--encoder.strides=3,3"], "encoder", EncoderOptions(name="SampleCNN", strides=(3, 3))),
+        (
+            ["--encoder=ShortChunkCNN", "--encoder.residual=true"],
+            "encoder",
+            EncoderOptions(name="ShortChunkCNN", residual=True),
+        ),
     ],
 )
 def test_forms_of_values(arguments, name, value):
@@ -166,8 +181,14 @@ def test_options_of_a_study_are_those_of_pretrain():
         (["--steps"], "--steps is empty"),
         (["--steps="], "--steps is empty"),
         (["--steps=many"], "steps: expected an integer written in digits, got many"),
-        (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', got 8"),
+        (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', 'auto', got 8"),
         (["--unlabeled.root=x"], "unlabeled.root: expected unlabeled.tracks as well, got none"),
+        (["--encoder=Big"], "encoder.name: expected one of 'MelCNN', 'SampleCNN', 'SampleCNNXL'"),
+        (["--encoder=null"], "encoder.name: expected one of 'MelCNN'"),
+        (["--encoder.max_herz=1"], "did you mean --encoder.max_hz?; encoder has the options name, sample_rate, n_mels"),
+        (["--encoder.max_hz=high"], "encoder.max_hz: expected a number, got high"),
+        (["--encoder.n_mels=9.5"], "encoder.n_mels: expected an integer written in digits, got 9.5"),
+        (["--max_hz=8000"], "did you mean --encoder.max_hz?"),
     ],
 )
 def test_errors_name_the_option_and_the_nearest_one(arguments, words):
@@ -203,6 +224,31 @@ def test_options_override_a_config_wherever_it_stands(tmp_path):
         assert (options.trainer.devices, options.trainer.num_nodes) == (2, 3)
     assert pretraining(f"--config={config}", "--unlabeled.root=s").unlabeled == TrackSource(
         tracks="fma", root="s", variant="small"
+    )
+
+
+def test_a_config_gives_the_encoder_in_each_form(tmp_path):
+    for text, expected in {
+        "encoder: SampleCNN": "SampleCNN",
+        "encoder: {max_hz: 8000, n_mels: 64}": EncoderOptions(max_hz=8000.0, n_mels=64),
+        "encoder: {name: TUNePlus, channels: 4}": EncoderOptions(name="TUNePlus", channels=4),
+        "encoder.max_hz: 8000": EncoderOptions(max_hz=8000.0),
+    }.items():
+        (tmp_path / "c.yaml").write_text(text)
+        assert pretraining(f"--config={tmp_path}/c.yaml").encoder == expected
+        assert pretraining(f"--config={tmp_path}/c.yaml", "--encoder=SampleCNN").encoder == "SampleCNN"
+        written = yaml.safe_load(printed(PretrainOptions, *NEEDED, f"--config={tmp_path}/c.yaml"))
+        assert parse_mapping(PretrainOptions, written).encoder == expected
+
+
+def test_a_study_sets_the_encoder_in_each_form():
+    whole = parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.encoder=SampleCNN"]).options
+    assert parse_mapping(PretrainOptions, {"tracks": "a", "out": "b", **(whole or {})}).encoder == "SampleCNN"
+    part = parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.encoder.max_hz=8000"]).options
+    assert part == {"encoder": {"max_hz": 8000.0}}
+    source = parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.unlabeled=music"]).options
+    assert parse_mapping(PretrainOptions, {"tracks": "a", "out": "b", **(source or {})}).unlabeled == TrackSource(
+        tracks="music"
     )
 
 

@@ -20,7 +20,7 @@ from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options import PretrainOptions, SegmentOptions, TrainerOptions
 from ssc_toolkit.preflight import find_memory
 from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule
-from ssc_toolkit.training.estimate import _Trial
+from ssc_toolkit.training.trial import Trial
 
 pretraining = importlib.import_module("ssc_toolkit.training.pretrain")  # the package has a function of this name
 Usage = namedtuple("Usage", "total used free")
@@ -64,7 +64,7 @@ def test_the_timed_steps_gather_from_no_other_process(music):
     module = SemiSupConModule(ContrastiveModel(MelCNN(n_mels=32)), loss)
     dataset = ContrastiveDataset(check_audio(load_tracks(music / "my.csv")), 16000, 0.5)
     data = SemiSupConDataModule(dataset, 6)
-    trial = _Trial(copy.deepcopy(module), data, options, torch.device("cpu"))
+    trial = Trial(copy.deepcopy(module), data, options, torch.device("cpu"))
     assert [part.gather for part in trial.module.modules() if hasattr(part, "gather")] == [False]
     assert loss.loss.gather
 
@@ -137,7 +137,7 @@ def test_too_little_disk_space_is_an_error_before_the_run(music, tmp_path, monke
 def test_too_little_memory_is_an_error_before_a_whole_step(music, tmp_path, monkeypatch):
     """The views of such a batch would need terabytes; two items are enough to see it."""
     assert (find_memory()[0] or 0) > 0
-    monkeypatch.setattr("ssc_toolkit.training.estimate._Trial.time_step", lambda _: pytest.fail("a whole step"))
+    monkeypatch.setattr("ssc_toolkit.training.trial.Trial.time_step", lambda _: pytest.fail("a whole step"))
     monkeypatch.setattr("ssc_toolkit.preflight.find_memory", lambda: (2**28, 2**28))
     with pytest.raises(InputError, match=r"memory: expected .*chunk_size, or choose a smaller batch_size"):
         pretrain_on(music / "my.csv", tmp_path / "a", labels="note", dry_run=True, **SMALL | {"batch_size": 18})

@@ -99,6 +99,22 @@ def test_a_killed_longer_run_resumes_and_keeps_its_encoder(music, fresh, tmp_pat
 
 
 @pytest.mark.slow
+def test_steps_of_a_killed_longer_run_leave_the_history(music, tmp_path):
+    pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL | {"steps": 4})
+    before = contents(tmp_path)
+    rare = [own for own in command(music, tmp_path) if not own.startswith(("--checkpoint_every", "--steps"))]
+    process = begin(*rare, "--steps=3000", "--checkpoint_every=3000", stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(losses(tmp_path)) > 4, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(2):
+        pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL | {"steps": 4})
+        after = contents(tmp_path)
+        for name in ("history.csv", "checksums.json", "config.yaml", "last.ckpt"):
+            assert after[name] == before[name]
+
+
+@pytest.mark.slow
 def test_a_complete_run_is_not_shortened_without_its_checkpoint(music, tmp_path):
     pretrain_on(music / "my.csv", tmp_path, **SMALL | {"steps": 3})
     (tmp_path / "last.ckpt").unlink()

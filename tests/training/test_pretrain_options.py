@@ -15,11 +15,12 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from training_runs import SMALL, history, losses, make_tones, pretrain_on
+from training_runs import SMALL, assert_same_checkpoint, history, losses, make_tones, pretrain_on
 
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, JoinedDataset, check_audio, encode_labels, load_tracks
-from ssc_toolkit.encoders import ContrastiveModel
+from ssc_toolkit.encoders import ContrastiveModel, Readout, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.run_settings import read_settings
 from ssc_toolkit.options.validation import MEASURES
 from ssc_toolkit.samplers import SampledIndex
 from ssc_toolkit.training import (
@@ -27,11 +28,15 @@ from ssc_toolkit.training import (
     LossOptions,
     OptimizerOptions,
     ProjectorOptions,
+    ReadoutOptions,
     SegmentOptions,
     TrainerOptions,
     ValidationOptions,
 )
+from ssc_toolkit.training.callbacks.label_weight import LabelWeight, interpolate
+from ssc_toolkit.training.checkpoint_model import load_checkpoint_model
 from ssc_toolkit.training.dataset_factory import make_view_sampler
+from ssc_toolkit.training.validation import ValidationSet
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,33 @@ def run(music: Path, folder: Path, **options: object) -> list[float]:
     assert len(found) == options.get("steps", SMALL["steps"])
     assert np.isfinite(found).all()
     return found
+
+
+@pytest.mark.slow
+def test_the_encoder_is_saved_with_the_chosen_readout(music, plain, tmp_path):
+    assert load_encoder(plain / "encoder").readout == Readout("unit_mean_std", "all")
+    run(music, tmp_path, readout=ReadoutOptions(frame_pooling="mean", layers=("log_mel", "last")))
+    assert history(tmp_path) == history(plain)
+    chosen = load_encoder(tmp_path / "encoder")
+    assert chosen.readout == Readout("mean", ["log_mel", "last"])
+    content, _ = load_checkpoint_model(tmp_path / "last.ckpt", read_settings(tmp_path))
+    assert content.encoder.readout == chosen.readout
+    assert all(torch.equal(content.encoder.state_dict()[name], value) for name, value in chosen.state_dict().items())
+    with pytest.raises(InputError, match="readout"):
+        run(music, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("readout", "words"),
+    [
+        (ReadoutOptions(layers=("last", "last")), "readout.layers: expected last, all or a list of different names"),
+        (ReadoutOptions(layers=("temporal.3",)), "layers: expected last, all or names of layers of MelCNN"),
+    ],
+)
+def test_a_wrong_readout_is_an_error_before_the_training(music, tmp_path, readout, words):
+    with pytest.raises(InputError, match=words):
+        pretrain_on(music / "my.csv", tmp_path / "run", readout=readout, **SMALL)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
 @pytest.mark.slow
@@ -118,6 +150,57 @@ def test_label_weight_scales_the_pull_of_equal_labels(music, tmp_path):
     )
     assert found["none"] == pytest.approx(unlabeled, rel=1e-5)
     assert found["none"][0] != found["some"][0] != found["all"][0]
+
+
+@pytest.mark.slow
+def test_the_weight_of_labels_changes_linearly(music, tmp_path, monkeypatch):
+    measure, in_validation = ValidationSet.measure, []
+    monkeypatch.setattr(
+        ValidationSet, "measure", lambda self, own: in_validation.append(own.loss.label_weight) or measure(self, own)
+    )
+    options = {"labeled_fraction": 1.0, "logs": LogOptions(every=1), "validation": ValidationOptions(every=1)}
+    found = {
+        name: run(music, tmp_path / name, steps=3, loss=loss, **options)
+        for name, loss in {
+            "rising": LossOptions(label_weight=0.2, label_weight_end=1.0),
+            "equal": LossOptions(label_weight=0.5, label_weight_end=0.5),
+            "low": LossOptions(label_weight=0.2),
+            "half": LossOptions(label_weight=0.5),
+        }.items()
+    }
+    weights = [float(row["label_weight"]) for row in history(tmp_path / "rising")]
+    assert weights == pytest.approx([0.2, 0.6, 1.0])
+    assert found["rising"][0] == found["low"][0]  # only the first step has the weight at the start
+    assert found["rising"][1] != found["low"][1]
+    assert found["equal"] == found["half"]
+    assert "label_weight" not in history(tmp_path / "half")[0]
+    assert [weight for weight in in_validation if weight not in (0.2, 0.5)] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.slow
+def test_a_run_with_changing_label_weight_resumes_exactly(music, tmp_path, monkeypatch):
+    options = {"loss": LossOptions(label_weight=1.0, label_weight_end=0.1), "labeled_fraction": 1.0, "memory": 12}
+    whole = run(music, tmp_path / "whole", **options, steps=4)
+    stop = LabelWeight.on_train_batch_start
+
+    def killed(self, trainer, *args):
+        if trainer.global_step == 2:
+            raise SystemExit(1)
+        stop(self, trainer, *args)
+
+    monkeypatch.setattr(LabelWeight, "on_train_batch_start", killed)
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        run(music, tmp_path / "parts", **options, steps=4)
+    monkeypatch.undo()
+    assert run(music, tmp_path / "parts", **options, steps=4) == whole
+    assert_same_checkpoint(tmp_path / "parts" / "last.ckpt", tmp_path / "whole" / "last.ckpt")
+    assert [row["label_weight"] for row in history(tmp_path / "parts")] == ["", "", "", ""]  # recorded every 10 steps
+
+
+def test_the_weights_of_a_longer_run_are_those_of_its_length():
+    assert [interpolate(1.0, 0.0, step, 3) for step in range(3)] == [1.0, 0.5, 0.0]
+    assert [interpolate(1.0, 0.0, step, 5) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert interpolate(0.3, 1.0, 0, 1) == 0.3
 
 
 def test_segments_are_placed_as_the_options_say():
@@ -244,6 +327,8 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"trainer": TrainerOptions(chunk_size=0)}, "trainer.chunk_size: expected an integer of at least 1"),
         ({"loss": LossOptions(label_weight=-1)}, "loss.label_weight: expected a number of at least 0"),
         ({"labels": None, "loss": LossOptions(label_weight=0.2)}, "loss.label_weight: expected labels as well"),
+        ({"loss": LossOptions(label_weight_end=-1)}, "loss.label_weight_end: expected a number of at least 0"),
+        ({"labels": None, "loss": LossOptions(label_weight_end=1)}, "loss.label_weight_end: expected labels as well"),
         ({"loss": LossOptions(tau_plus=1)}, "loss.tau_plus: expected a fraction below 1"),
         ({"loss": LossOptions(sigma=0)}, "loss.sigma: expected a positive number"),
         ({"loss": LossOptions(denominator="some")}, "loss.denominator: expected one of all, negatives"),

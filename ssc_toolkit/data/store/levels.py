@@ -32,7 +32,7 @@ _LOWEST_DB = -120.0
 _BLOCKS_AT_ONCE = 512
 _COLUMN = "level_db"
 
-Span = tuple[str, int, int]
+SampleRange = tuple[str, int, int]
 """Type of the place of the samples of a track: name of the shard, offset and length in samples."""
 
 
@@ -61,7 +61,7 @@ def measure_levels(samples: np.ndarray, block: int) -> np.ndarray:
 
 
 def write_levels(
-    folder: Path, spans: Sequence[Span], earlier: StoreInfo, sample_rate: int, threads: int, progress: bool
+    folder: Path, spans: Sequence[SampleRange], earlier: StoreInfo, sample_rate: int, threads: int, progress: bool
 ) -> tuple[str, str, int]:
     """Write the levels of all tracks of a store, and measure those that the earlier state of the store lacks.
 
@@ -85,7 +85,7 @@ def write_levels(
     known = _known_levels(folder, earlier, block)
     missing = [span for span in dict.fromkeys(spans) if span not in known]
 
-    def measure(span: Span) -> np.ndarray:
+    def measure(span: SampleRange) -> np.ndarray:
         shard, offset, length = span
         path = shard_path(folder, shard)
         with reading("store", path, PREPARE_ADVICE):
@@ -134,7 +134,7 @@ def count_blocks(lengths: np.ndarray, block: int) -> np.ndarray:
     return -(-lengths // block)
 
 
-def _known_levels(folder: Path, info: StoreInfo, block: int) -> dict[Span, np.ndarray]:
+def _known_levels(folder: Path, info: StoreInfo, block: int) -> dict[SampleRange, np.ndarray]:
     """Return the levels of the tracks of a store by the place of their samples. They are empty if there are none."""
     if not info.index or not info.levels or info.level_block != block:
         return {}

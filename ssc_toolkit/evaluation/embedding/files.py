@@ -11,7 +11,7 @@ import numpy as np
 
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.hashing import text_hash
-from ssc_toolkit.old_names import WINDOW_POOLINGS
+from ssc_toolkit.old_names import OLD_WINDOW_POOLINGS
 
 METADATA = "ssc_toolkit"
 """Name under which files contain metadata as JSON, an array in .npz files and a schema key in .parquet files."""
@@ -79,7 +79,7 @@ def _parsed(text: str | bytes) -> dict[str, Any]:
     metadata = json.loads(text)
     windows = metadata.get("windows")
     if isinstance(windows, dict) and "pooling" in windows:
-        windows["pooling"] = WINDOW_POOLINGS.get(windows["pooling"], windows["pooling"])
+        windows["pooling"] = OLD_WINDOW_POOLINGS.get(windows["pooling"], windows["pooling"])
     return metadata
 
 

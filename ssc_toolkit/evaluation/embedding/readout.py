@@ -13,6 +13,9 @@ from ssc_toolkit.encoders.readout import DEFAULT
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.eval_mode import eval_mode
 
+WITH_DEVIATION = ("mean_std", "unit_mean_std")
+"""Poolings that contain the standard deviation over the frames."""
+
 
 def choose_readout(
     model: Any, frame_pooling: str = DEFAULT, layers: str | Sequence[str] | None = None
@@ -49,16 +52,17 @@ def check_frames(model: Any, readout: Readout | None, window: int) -> None:
         window: length of a window in samples.
 
     Raises:
-        InputError: if the pooling is "mean_std", and each layer has only one frame in a window.
+        InputError: if the pooling contains the deviation, and each layer has only one frame in a window.
     """
-    if readout is None or readout.frame_pooling != "mean_std" or window < model.min_samples:
+    if readout is None or readout.frame_pooling not in WITH_DEVIATION or window < model.min_samples:
         return
     with eval_mode(model):
         found = model.layer_frames(_silence(model, window), readout.layers)
     if all(frames.shape[1] == 1 for frames in found.values()):
         raise InputError(
-            f"frame_pooling: expected mean or max, got mean_std; a window of {window / model.sample_rate:.2f} s has a "
-            f"single frame in {type(model).__name__}, whose deviation is 0; choose longer windows or earlier layers"
+            f"frame_pooling: expected mean or max, got {readout.frame_pooling}; a window of "
+            f"{window / model.sample_rate:.2f} s has a single frame in {type(model).__name__}, whose deviation is 0; "
+            "choose longer windows or earlier layers"
         )
 
 

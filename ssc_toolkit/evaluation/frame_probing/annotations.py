@@ -14,7 +14,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
 from ssc_toolkit.paths import user_path
 
-TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+ROOTS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 THRESHOLDS = tuple(np.linspace(0.05, 0.6, 12).round(2).tolist())
 """Thresholds of beats, of which one is selected on the validation set."""
 
@@ -87,7 +87,7 @@ class ChordRoots:
         import mir_eval
 
         edges = np.concatenate([[0.0], (times[1:] + times[:-1]) / 2, [max(times[-1], self.intervals[-1, 1])]])
-        found = [f"{TONICS[root]}:maj" for root in outputs.argmax(axis=1)]
+        found = [f"{ROOTS[root]}:maj" for root in outputs.argmax(axis=1)]
         estimated, labels = mir_eval.util.adjust_intervals(
             np.column_stack([edges[:-1], edges[1:]]),
             found,
@@ -193,6 +193,6 @@ def _fill_gaps(intervals: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, li
             filled.append((end, begin))
             names.append("X")
         filled.append((max(begin, end), own_end))
-        names.append(f"{TONICS[root]}:maj")
+        names.append(f"{ROOTS[root]}:maj")
         end = own_end
     return np.array(filled), names

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssc_toolkit.evaluation.leaks.fingerprints import MAX_LANDMARKS, Fingerprints
+from ssc_toolkit.evaluation.leaks.fingerprints import Fingerprints
 
 MIN_SIMILARITY = 0.2
 """Similarity of fingerprints from which two recordings are near-duplicates."""
@@ -15,8 +15,9 @@ MIN_COMMON = 8
 """Minimum number of common landmarks of near-duplicates."""
 
 _BLOCK = 1 << 19  # number of common landmarks of queries and items that are in memory at once
-_QUERIES = 4096  # number of queries that are looked up at once
-_MAX_TRACKS = 1000  # a landmark of more items than this, and of more than 1 % of them, is ignored
+_INDEXED = 1 << 18  # number of landmarks of items that are in an index, those of about four hours
+_LOOKED_UP = 1 << 20  # number of landmarks of queries that are looked up at once
+_MAX_OCCURRENCES = 500  # a landmark that occurs more often in an index is ignored
 _OFFSETS = 1 << 18  # number of possible differences of two positions, with a margin
 
 
@@ -49,7 +50,8 @@ def find_matches(
     t, only the landmarks up to t of the other fingerprint are counted. A part of a recording is thus similar to the
     whole recording.
 
-    The memory does not depend on the product of the numbers of queries and items.
+    Landmarks that occur very often in the items are not counted, neither as common ones nor in the size of a
+    fingerprint. The memory does not depend on the product of the numbers of queries and items.
 
     Args:
         queries: fingerprints of the queries.
@@ -60,20 +62,40 @@ def find_matches(
     Returns:
         The matches with a similarity of at least `MIN_SIMILARITY` and at least `MIN_COMMON` common landmarks.
     """
-    index = _Index.of(items)
-    found = []
-    for start in range(0, max(1, len(queries)), _QUERIES):
-        part = queries.select(np.arange(start, min(start + _QUERIES, len(queries))))
-        for rows, places, query_places in index.lookups(part):
-            if query_ids is not None and item_ids is not None:
-                kept = query_ids[start + rows] != item_ids[index.rows[places]]
-                rows, places, query_places = rows[kept], places[kept], query_places[kept]
-            first, second, similarities = _best(part, index, rows, places, query_places)
-            found.append((start + first, second, similarities))
-    if not found:
-        nothing = np.zeros(0, dtype=np.int64)
-        return Matches(nothing, nothing, np.zeros(0))
-    return Matches(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))]
+    for item_rows in _parts(items, _INDEXED):
+        indexed = items.select(item_rows)
+        frequent = _frequent_landmarks(indexed)
+        index = _Index.of(indexed.without(frequent))
+        for rows in _parts(queries, _LOOKED_UP):
+            part = queries.select(rows).without(frequent)
+            for first, places, query_places in index.lookups(part):
+                if query_ids is not None and item_ids is not None:
+                    kept = query_ids[rows[first]] != item_ids[item_rows[index.rows[places]]]
+                    first, places, query_places = first[kept], places[kept], query_places[kept]
+                query, item, similarities = _best(part, index, first, places, query_places)
+                found.append((rows[query], item_rows[item], similarities))
+    first, second, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
+    best = _choose_best(first, similarities)
+    return Matches(first[best], second[best], similarities[best])
+
+
+def _parts(own: Fingerprints, landmarks: int) -> list[np.ndarray]:
+    """Return the row numbers of the tracks in parts, each with about so many landmarks."""
+    part = (np.cumsum(own.counts) - own.counts) // landmarks
+    return np.split(np.arange(len(own)), np.flatnonzero(np.diff(part)) + 1)
+
+
+def _frequent_landmarks(items: Fingerprints) -> np.ndarray:
+    """Return the landmarks that occur too often to identify a recording."""
+    landmarks, counts = np.unique(items.landmarks, return_counts=True)
+    return landmarks[counts > _MAX_OCCURRENCES]
+
+
+def _choose_best(first: np.ndarray, similarities: np.ndarray) -> np.ndarray:
+    """Return the indices of the most similar pair of each query `first`, in ascending order of the queries."""
+    order = np.lexsort((-similarities, first))
+    return order[np.unique(first[order], return_index=True)[1]]
 
 
 @dataclass(frozen=True)
@@ -88,8 +110,6 @@ class _Index:
     @classmethod
     def of(cls, items: Fingerprints) -> _Index:
         order = np.argsort(items.landmarks, kind="stable")
-        _, counts = np.unique(items.landmarks, return_counts=True)
-        order = order[np.repeat(counts <= max(_MAX_TRACKS, len(items) // 100), counts)]
         return cls(items.landmarks[order], items.rows[order].astype(np.int32), items.frames[order], items)
 
     def lookups(self, queries: Fingerprints) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -128,8 +148,7 @@ def _best(
     similarities = aligned / np.maximum(_smaller_sizes(queries, index.items, first, second), MIN_COMMON)
     kept = similarities >= MIN_SIMILARITY
     first, second, similarities = first[kept], second[kept], np.minimum(similarities[kept], 1.0)
-    order = np.lexsort((-similarities, first))
-    best = order[np.unique(first[order], return_index=True)[1]]
+    best = _choose_best(first, similarities)
     return first[best], second[best], similarities[best]
 
 
@@ -152,19 +171,9 @@ def _count_aligned(pairs: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, 
 def _smaller_sizes(queries: Fingerprints, items: Fingerprints, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the number of landmarks of the smaller fingerprint of each pair, up to the limit of both."""
     sizes = []
-    limits = [_limits(own)[rows] for own, rows in ((queries, first), (items, second))]
-    limit = np.minimum(*limits)
+    limit = np.minimum(queries.limits[first], items.limits[second])
     for own, rows in ((queries, first), (items, second)):
         ends = np.cumsum(own.counts)
         parts = zip(ends[rows] - own.counts[rows], ends[rows], limit, strict=True)
         sizes.append([int(np.searchsorted(own.landmarks[low:high], most, "right")) for low, high, most in parts])
     return np.minimum(*np.array(sizes, dtype=np.int64).reshape(2, -1))
-
-
-def _limits(own: Fingerprints) -> np.ndarray:
-    """Return the value up to which the landmarks of each track are complete, (tracks,) uint32."""
-    limits = np.full(len(own), np.iinfo(np.uint32).max, dtype=np.uint32)
-    ends = np.cumsum(own.counts)
-    is_limited = own.counts == MAX_LANDMARKS
-    limits[is_limited] = own.landmarks[ends[is_limited] - 1]
-    return limits

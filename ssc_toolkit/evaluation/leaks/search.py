@@ -128,7 +128,7 @@ def find_leaks(
 
     Examples:
         >>> from ssc_toolkit.evaluation.leaks import Fingerprints
-        >>> nothing = Fingerprints.joined([(np.zeros(0, np.uint32), np.zeros(0, np.uint16))])
+        >>> nothing = Fingerprints.of_nothing(1)
         >>> def record(name, artist):
         ...     return TrackRecord(np.array([name]), np.array(["5e"]), nothing, {"artist": np.array([artist])})
         >>> leaks = find_leaks(record("a.wav", "Ann"), {"training set": record("b.wav", "Ann"), "pretraining": None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from ssc_toolkit.data.cells import format_cells
 
 RESAMPLES = 1000
 COVERAGE = 0.95
+_BLOCK = 1 << 21  # number of counts of a block of resamples, which take 16 MB
 MIN_GROUPS = 10
 """Number of groups below which a caution is printed."""
 
@@ -65,8 +67,7 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
     values = values[defined]
     _, group = np.unique(np.asarray(groups)[defined], return_inverse=True)
     sums, counts = np.bincount(group, weights=values), np.bincount(group)
-    weights = _resampling_weights(len(counts), seed)
-    means = (weights @ sums) / (weights @ counts)
+    means = np.concatenate([(weights @ sums) / (weights @ counts) for weights in _group_weights(len(counts), seed)])
     means = expand_resampled(means, len(counts)).clip(values.min(), values.max())
     return _interval(float(np.mean(values)), means)
 
@@ -115,21 +116,24 @@ def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
     return np.array([f"track {row}" if text is None else text for row, text in enumerate(format_cells(groups))])
 
 
-def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:
+def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> Iterator[np.ndarray]:
     """Resample whole groups with replacement, and count how often each resample contains each track.
+
+    The counts are drawn in blocks of resamples, so that the memory does not grow with tracks times resamples.
 
     Args:
         groups: (tracks,) group of each track.
         seed: seed of the bootstrap.
         resamples: number of resamples.
 
-    Returns:
-        (resamples, tracks) integer counts.
+    Yields:
+        (resamples of the block, tracks) integer counts.
     """
     names, group = np.unique(groups, return_inverse=True)
     random = np.random.default_rng(seed)
-    drawn = [random.integers(len(names), size=len(names)) for _ in range(resamples)]
-    return np.stack([np.bincount(numbers, minlength=len(names))[group] for numbers in drawn])
+    for size in _block_sizes(resamples, len(group)):
+        drawn = [random.integers(len(names), size=len(names)) for _ in range(size)]
+        yield np.stack([np.bincount(numbers, minlength=len(names))[group] for numbers in drawn])
 
 
 def interval_over_runs(
@@ -198,9 +202,18 @@ def caution_few_groups(groups: int) -> str | None:
     )
 
 
-def _resampling_weights(groups: int, seed: int) -> np.ndarray:
-    """Return how often each of `RESAMPLES` bootstrap resamples contains each of the groups, (resamples, groups)."""
-    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
+def _group_weights(groups: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each of `RESAMPLES` bootstrap resamples contains each of the groups, in blocks of resamples."""
+    random = np.random.default_rng(seed)
+    for size in _block_sizes(RESAMPLES, groups):
+        yield random.multinomial(groups, np.full(groups, 1 / groups), size=size)
+
+
+def _block_sizes(resamples: int, width: int) -> Iterator[int]:
+    """Yield the numbers of resamples of the blocks in which `resamples` with `width` counts each are drawn."""
+    most = max(1, _BLOCK // max(1, width))
+    for start in range(0, resamples, most):
+        yield min(most, resamples - start)
 
 
 def _interval(value: float, resampled: np.ndarray) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,8 +129,11 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
     if any(not np.array_equal(other.rows, first.rows) for other in predictions[1:]):
         raise ValueError("predictions: expected the same tracks for every seed, got different tracks")
     metrics = find_metrics(first.kind, first.names)
-    weights = draw_weights(first.groups, seed)
-    intervals = {name: _interval(metric, predictions, weights, seed) for name, metric in metrics.items()}
+    groups = _count_groups(predictions)
+    intervals = {
+        name: interval_over_runs(values[0], values[1:], seed, metrics[name].bounds, groups)
+        for name, values in _by_run(metrics, predictions, seed).items()
+    }
     (headline, interval), *others = intervals.items()
     correct = None
     if first.kind == "class" and len(predictions) == 1:
@@ -144,7 +147,7 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
         undefined_classes(first.kind, first.names, first.truth, first.folds),
         dict(others),
         len(predictions),
-        _count_groups(predictions),
+        groups,
         0 if first.folds is None else len(np.unique(first.folds)),
         correct,
         first.rows,
@@ -269,9 +272,8 @@ def _paired(names: str, first: Score, second: Score, seed: int) -> tuple[np.ndar
         not np.array_equal(*pair) for pair in zip(_folds_of(mine), _folds_of(other), strict=False)
     ):
         raise ValueError(f"{names}: expected scores of the same folds and groups, got different ones")
-    metric = find_metrics(mine[0].kind, mine[0].names)[first.metric]
-    weights = draw_weights(mine[0].groups, seed)
-    return _by_run(metric, mine, weights), _by_run(metric, other, weights)
+    metrics = {first.metric: find_metrics(mine[0].kind, mine[0].names)[first.metric]}
+    return _by_run(metrics, mine, seed)[first.metric], _by_run(metrics, other, seed)[first.metric]
 
 
 def _folds_of(predictions: Sequence[Predictions]) -> list[np.ndarray]:
@@ -279,27 +281,29 @@ def _folds_of(predictions: Sequence[Predictions]) -> list[np.ndarray]:
     return [np.array([]) if one.folds is None else one.folds for one in predictions]
 
 
-def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray, seed: int) -> Interval:
-    values = _by_run(metric, predictions, weights)
-    return interval_over_runs(values[0], values[1:], seed, metric.bounds, _count_groups(predictions))
-
-
 def _count_groups(predictions: Sequence[Predictions]) -> int:
     return len(np.unique(predictions[0].groups))
 
 
-def _by_run(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> np.ndarray:
-    """Compute a metric of the predictions of each seed, as an array (1 + resamples, seeds).
+def _by_run(metrics: Mapping[str, Metric], predictions: Sequence[Predictions], seed: int) -> dict[str, np.ndarray]:
+    """Compute metrics of the predictions of each seed, as an array (1 + resamples, seeds) for each metric.
 
     The first row is the metric on all tracks, and each other row that on one bootstrap resample. Within small folds, a
     ranking with repeated tracks has a higher average precision than one without. The mean over the resamples therefore
     estimates the bias, which is subtracted (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 10).
     """
-    columns = []
-    for one in predictions:
-        value = metric.value(one.outputs, one.truth, one.folds)
-        resampled = metric.resampled(one.outputs, one.truth, weights, one.folds)
-        if metric.is_of_ranking and one.folds is not None and np.isfinite(resampled).any():
-            resampled = resampled - (np.nanmean(resampled) - value)
-        columns.append(np.append(value, resampled))
-    return np.stack(columns, axis=1)
+    blocks: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in predictions] for name in metrics}
+    for weights in draw_weights(predictions[0].groups, seed):
+        for name, metric in metrics.items():
+            for found, one in zip(blocks[name], predictions, strict=True):
+                found.append(metric.resampled(one.outputs, one.truth, weights, one.folds))
+    values = {}
+    for name, metric in metrics.items():
+        columns = []
+        for found, one in zip(blocks[name], predictions, strict=True):
+            value, resampled = metric.value(one.outputs, one.truth, one.folds), np.concatenate(found)
+            if metric.is_of_ranking and one.folds is not None and np.isfinite(resampled).any():
+                resampled = resampled - (np.nanmean(resampled) - value)
+            columns.append(np.append(value, resampled))
+        values[name] = np.stack(columns, axis=1)
+    return values

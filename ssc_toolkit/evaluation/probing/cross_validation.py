@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.scores import Predictions
 from ssc_toolkit.evaluation.probing.folds import Folds
 from ssc_toolkit.evaluation.probing.heads import HEADS, Head, Problem
+from ssc_toolkit.evaluation.probing.heads.knn import NeighborHead, RefittedNeighborHead
 from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
 
 
@@ -96,18 +98,28 @@ def fit_folds(
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
     embeddings = check_embeddings(embeddings, len(labels.labeled), of="tracks")
     usable, values = np.isfinite(embeddings).all(axis=1), labels.values.numpy()
-    heads = []
-    for fold in range(folds.count):
-        train = choose_training_rows(folds.training_rows(fold, usable), labels, label_fraction, seed)
+
+    def rows_of(fold: int) -> np.ndarray:
+        return choose_training_rows(folds.training_rows(fold, usable), labels, label_fraction, seed)
+
+    def training_set(fold: int) -> Problem:
+        train = rows_of(fold)
         none = train[:0]
-        whole = Problem(
+        return Problem(
             embeddings[train], values[train], embeddings[none], values[none], labels.kind, labels.names, layer_widths
         )
+
+    heads: list[Head] = []
+    for fold in range(folds.count):
+        train, whole = rows_of(fold), training_set(fold)
         inner = tuple(
             replace(
                 whole, train_x=embeddings[one], train_y=values[one], valid_x=embeddings[other], valid_y=values[other]
             )
             for one, other in folds.inner(train, values, seed)
         )
-        heads.append(HEADS[method](replace(whole, inner=inner), seed))
+        head = HEADS[method](replace(whole, inner=inner), seed)
+        if isinstance(head, NeighborHead):  # it contains its training set, which would be in memory once per fold
+            head = RefittedNeighborHead(partial(training_set, fold), head.settings)
+        heads.append(head)
     return CrossValidatedProbe(column, tuple(heads), folds, labels)

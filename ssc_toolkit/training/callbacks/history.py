@@ -18,7 +18,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading, verify_listed, write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
 
-NOT_FINITE = "not_finite.json"
+NOT_FINITE_FILE = "not_finite.json"
 """Name of the file that lists the items of a batch whose loss is NaN or infinite."""
 _MIN_SECONDS = 1.0
 """Minimum number of seconds between two times at which the CSV file is written, except with a checkpoint."""
@@ -157,7 +157,7 @@ class History(pl.Callback):
 
     def _stop(self, step: _Waiting, loss: float) -> None:
         items = [{"item": item, "file": self.describe_item(item)} for item in step.items.tolist()]
-        name = NOT_FINITE if self._world_size == 1 else f"process-{self._rank}-{NOT_FINITE}"
+        name = NOT_FINITE_FILE if self._world_size == 1 else f"process-{self._rank}-{NOT_FINITE_FILE}"
         report = self.path.with_name(name)
         write_json(report, {"step": step.step, "loss": str(loss), "items": items})
         raise InputError(

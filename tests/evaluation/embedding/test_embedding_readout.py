@@ -131,7 +131,11 @@ def test_baselines_get_the_readout_of_the_trained_encoder(tracks):
 @pytest.mark.parametrize(
     ("model", "options", "words"),
     [
-        (Envelope(), {"frame_pooling": "mean+std"}, "frame_pooling: expected one of default, mean, mean_std, max"),
+        (
+            Envelope(),
+            {"frame_pooling": "mean+std"},
+            "frame_pooling: expected one of default, mean, mean_std, unit_mean_std, max",
+        ),
         (
             Envelope(),
             {"layers": ["loudness"]},
@@ -144,6 +148,11 @@ def test_baselines_get_the_readout_of_the_trained_encoder(tracks):
             SampleCNN(RATE, strides=(3,) * 7 + (1,) * 3),
             {"frame_pooling": "mean_std", "window_seconds": 0.3},
             "frame_pooling: expected mean or max, got mean_std; a window of 0.30 s has a single frame in SampleCNN",
+        ),
+        (
+            SampleCNN(RATE, strides=(3,) * 7 + (1,) * 3),
+            {"frame_pooling": "unit_mean_std", "window_seconds": 0.3},
+            "frame_pooling: expected mean or max, got unit_mean_std; a window of 0.30 s has a single frame",
         ),
     ],
 )

@@ -78,6 +78,57 @@ def test_an_excerpt_of_a_long_recording_is_found(tmp_path):
     assert dict(zip(matches.queries.tolist(), matches.items.tolist(), strict=True)) == {0: 1, 1: 0}
 
 
+def test_short_excerpts_of_long_tracks_are_found(tmp_path):
+    takes = [melody(seed, 600.0) for seed in range(2)]
+    takes[0][200 * MELODY_RATE : 260 * MELODY_RATE] *= 0.02  # a quiet passage
+    whole = Fingerprints.joined([fingerprint(resample(take, MELODY_RATE, 8000)) for take in takes])
+
+    def excerpt(begin: float) -> np.ndarray:
+        return takes[0][round(begin * MELODY_RATE) : round((begin + 10) * MELODY_RATE)]
+
+    paths = [
+        write_audio(tmp_path / "0.wav", excerpt(3.01), MELODY_RATE),
+        write_audio(tmp_path / "1.mp3", excerpt(415.37), MELODY_RATE),
+        write_audio(tmp_path / "2.flac", resample(0.5 * excerpt(589.9), MELODY_RATE, 44100), 44100),
+        write_audio(tmp_path / "3.wav", excerpt(233.3), MELODY_RATE),
+        *(write_audio(tmp_path / f"{seed}.wav", melody(seed, 10.0), MELODY_RATE) for seed in (100, 101, 102)),
+    ]
+    matches = find_matches(record_of(paths).fingerprints, whole)
+    assert dict(zip(matches.queries.tolist(), matches.items.tolist(), strict=True)) == dict.fromkeys(range(4), 0)
+    assert len(find_matches(whole, whole, np.arange(2), np.arange(2)).queries) == 0
+
+
+def test_landmarks_follow_the_duration():
+    noise = np.random.default_rng(0).normal(size=60 * 8000).astype(np.float32)
+    counts = [fingerprint(noise[: seconds * 8000]).counts.tolist() for seconds in (10, 30, 60)]
+    assert counts == [[256], [480], [960]]
+
+
+def test_frequent_landmarks_are_not_in_the_similarity(monkeypatch):
+    def track(own: np.ndarray) -> Fingerprints:
+        landmarks = np.r_[np.arange(100), own].astype(np.uint32)  # 100 of them in all tracks
+        frames = np.random.default_rng(own[0]).integers(200, size=len(landmarks)).astype(np.uint16)
+        return Fingerprints(landmarks, frames, np.array([len(landmarks)]), np.array([2**32 - 1], dtype=np.uint32))
+
+    items = Fingerprints.joined([track(1000 * (number + 1) + np.arange(20)) for number in range(30)])
+    monkeypatch.setattr(matching_module, "_MAX_OCCURRENCES", 10)
+    matches = find_matches(items.select(np.array([7])), items)
+    assert (matches.items.tolist(), matches.similarities.tolist()) == ([7], [1.0])
+
+
+def test_fingerprints_of_earlier_versions_are_not_used(tmp_path, monkeypatch):
+    path = write_noise(tmp_path / "a.wav", 30.0)
+    table = TrackTable(pd.DataFrame({"path": [str(path)]}))
+    monkeypatch.setattr(record_module, "RULE", "landmarks 1")
+    monkeypatch.setattr("ssc_toolkit.evaluation.leaks.fingerprints.LANDMARKS_PER_SECOND", 0)
+    old = record_tracks(table, tmp_path / "cache", progress=False)
+    save_record(old, tmp_path / "old.npz")
+    monkeypatch.undo()
+    assert load_record(tmp_path / "old.npz") is None
+    new = record_tracks(table, tmp_path / "cache", progress=False)
+    assert (old.fingerprints.counts.tolist(), new.fingerprints.counts.tolist()) == ([256], [480])
+
+
 def test_noise_and_silence_have_no_near_duplicates(tmp_path):
     for seed in range(4):
         write_noise(tmp_path / f"{seed}.wav", 3.0, seed=seed)
@@ -211,21 +262,18 @@ def random_prints(tracks: int, seed: int) -> Fingerprints:
     parts = []
     for _ in range(tracks):
         own = np.unique(np.r_[random.integers(2**32, size=100), random.integers(5000, size=10)].astype(np.uint32))
-        parts.append((own, random.integers(200, size=len(own)).astype(np.uint16)))
+        frames = random.integers(200, size=len(own)).astype(np.uint16)
+        parts.append(Fingerprints(own, frames, np.array([len(own)]), np.array([2**32 - 1], dtype=np.uint32)))
     return Fingerprints.joined(parts)
 
 
 def test_matches_do_not_depend_on_the_blocks(monkeypatch):
     queries, items = random_prints(40, 0), random_prints(300, 1)
-    items = Fingerprints(
-        np.r_[items.landmarks, queries.landmarks],
-        np.r_[items.frames, queries.frames],
-        np.r_[items.counts, queries.counts],
-    )
+    items = Fingerprints.joined([items, queries])
     whole = find_matches(queries, items)
     assert whole.items.tolist() == list(range(300, 340))
-    monkeypatch.setattr(matching_module, "_BLOCK", 50)
-    monkeypatch.setattr(matching_module, "_QUERIES", 7)
+    for name, size in (("_BLOCK", 50), ("_LOOKED_UP", 700), ("_INDEXED", 5000)):
+        monkeypatch.setattr(matching_module, name, size)
     in_blocks = find_matches(queries, items)
     np.testing.assert_array_equal(in_blocks.items, whole.items)
     np.testing.assert_array_equal(in_blocks.similarities, whole.similarities)

@@ -138,7 +138,7 @@ def test_weighted_metrics_are_those_of_scikit_learn():
     positive = random.random(80) < 0.3
     classes, correct = random.integers(4, size=80), (random.random(80) < 0.6).astype(float)
     numbers, guesses = random.normal(size=(2, 80))
-    weights = draw_weights(random.integers(30, size=80), resamples=20)
+    weights = next(draw_weights(random.integers(30, size=80), resamples=20))
     found = {
         "ap": weighted_average_precision(scores, positive, weights),
         "auc": weighted_roc_auc(scores, positive, weights),
@@ -172,7 +172,7 @@ def test_a_resample_without_a_positive_is_left_out():
 
 def test_weights_draw_whole_groups():
     groups = np.array(["x", "y", "x", "z"])
-    weights = draw_weights(groups, resamples=50)
+    weights = next(draw_weights(groups, resamples=50))
     assert (weights[:, 0] == weights[:, 2]).all()
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
 
@@ -184,7 +184,7 @@ def test_intervals_over_seeds_have_their_nominal_coverage():
         runs = random.normal(scale=1.0, size=5)  # the seed matters more than the tracks
         tracks = random.normal(scale=2.0, size=60)
         values = runs[:, None] + tracks + random.normal(scale=0.5, size=(5, 60))
-        weights = draw_weights(np.arange(60), repeat)
+        weights = next(draw_weights(np.arange(60), repeat))
         interval = interval_over_runs(values.mean(axis=1), weights @ values.T / 60, repeat)
         hits += interval.low <= 0 <= interval.high
     # Five seeds are few: the bootstrap knows their spread no better than that. Tracks alone would hold it in 55 %.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import Predictions, measure, probe
+from ssc_toolkit.evaluation.probing import cross_validation as cross_validation_module
 from ssc_toolkit.evaluation.probing.cross_validation import fit_folds
 from ssc_toolkit.evaluation.probing.folds import CrossValidation, assign_folds, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import HEADS
@@ -281,3 +284,20 @@ def test_selection_without_different_labels_is_an_error():
     table = table.assign(drum=["a", "a", "b", "b"] * 10, kit=["p", "q", "r", "s"] * 10)
     with pytest.raises(InputError, match="on which no hyperparameters can be selected"):
         probe(embeddings[:40], table, "drum", folds=2, group_by="kit")
+
+
+def test_neighbors_of_folds_keep_no_training_set(monkeypatch):
+    random = np.random.default_rng(0)
+    _, table = labeled_kits(kits=6, count=240)
+    embeddings = random.normal(size=(240, 500)).astype(np.float32)
+    folds, labels = folds_of(table, folds=6)
+    fit_folds(embeddings[:, :2], labels, "drum", folds, "knn")  # imports
+    tracemalloc.start()
+    fitted = fit_folds(embeddings, labels, "drum", folds, "knn", label_fraction=0.8)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < embeddings.nbytes / 2  # one copy for each fold would be five times as much as the embeddings
+    monkeypatch.setattr(cross_validation_module, "NeighborHead", type(None))  # heads with their training sets
+    whole = fit_folds(embeddings, labels, "drum", folds, "knn", label_fraction=0.8)
+    assert [head.settings for head in fitted.heads] == [head.settings for head in whole.heads]
+    np.testing.assert_array_equal(fitted.predict(embeddings).outputs, whole.predict(embeddings).outputs)

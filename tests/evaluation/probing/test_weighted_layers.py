@@ -10,7 +10,7 @@ import torch
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, few_label_curve, fit_probe, layer_widths, probe
-from ssc_toolkit.evaluation.probing.heads.weighted_layers import WeightedSum
+from ssc_toolkit.evaluation.probing.heads.weighted_layers import WeightedLayerSum
 
 METHOD = "weighted_layers"
 
@@ -53,7 +53,7 @@ def test_layers_of_unequal_width_are_projected(tracks):
 
 def test_the_weighted_sum_equals_its_equation():
     torch.manual_seed(0)
-    layer, embeddings = WeightedSum([2, 3]), torch.randn(4, 5)
+    layer, embeddings = WeightedLayerSum([2, 3]), torch.randn(4, 5)
     layer.scores.data = torch.tensor([0.3, -1.0])
     weights = np.exp([0.3, -1.0]) / np.exp([0.3, -1.0]).sum()
     first, second = (projection.weight for projection in layer.projections)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,23 @@ class NeighborHead:
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
         return np.asarray(self.model.predict(embeddings))
+
+
+@dataclass(frozen=True)
+class RefittedNeighborHead:
+    """A k-nearest-neighbors head that reads its training set for each prediction, and keeps no copy of it.
+
+    Attributes:
+        training_set: function that returns the training set.
+        settings: as for `NeighborHead`.
+    """
+
+    training_set: Callable[[], Problem]
+    settings: Mapping[str, Any]
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        candidate = self.settings["standardized"], self.settings["neighbors"]
+        return _fit(self.training_set(), candidate).predict(embeddings)
 
 
 def fit_knn(problem: Problem, seed: int = 0) -> NeighborHead:

@@ -23,7 +23,7 @@ PATIENCE = 30
 """Number of epochs without an improvement on the validation set after which training stops."""
 
 
-class WeightedSum(nn.Module):
+class WeightedLayerSum(nn.Module):
     r"""Weighted sum of layers with the same width, with learned weights: the softmax of one score per layer.
 
     \[ y = \sum_l \frac{e^{s_l}}{\sum_k e^{s_k}} P_l x_l \]
@@ -39,7 +39,7 @@ class WeightedSum(nn.Module):
         - output: (N, maximum of the widths)
 
     Examples:
-        >>> WeightedSum([3, 3])(torch.tensor([[1.0, 2.0, 3.0, 3.0, 2.0, 1.0]])).tolist()
+        >>> WeightedLayerSum([3, 3])(torch.tensor([[1.0, 2.0, 3.0, 3.0, 2.0, 1.0]])).tolist()
         [[2.0, 2.0, 2.0]]
     """
 
@@ -65,7 +65,7 @@ class WeightedSum(nn.Module):
 
 
 def fit_weighted_layers(problem: Problem, seed: int = 0) -> TorchHead:
-    """Fit a linear head on a `WeightedSum` of the layers, using Adam and early stopping.
+    """Fit a linear head on a `WeightedLayerSum` of the layers, using Adam and early stopping.
 
     The learning rate is 1e-2, the weight decay is 1e-4 and the batch size is 64. Each column of each layer is
     standardized with the mean and standard deviation of the training set, so that the scale of a layer has no effect.
@@ -89,12 +89,12 @@ def fit_weighted_layers(problem: Problem, seed: int = 0) -> TorchHead:
     schedule = Schedule(LEARNING_RATE, WEIGHT_DECAY, BATCH_SIZE, MAX_EPOCHS, PATIENCE)
 
     def make_layers() -> nn.Module:
-        weighted = WeightedSum(list(widths.values()))
+        weighted = WeightedLayerSum(list(widths.values()))
         return nn.Sequential(weighted, nn.Linear(weighted.width, len(problem.names)))
 
     head = fit_torch_head(problem, make_layers, schedule, "weighted layers", seed)
     weighted = cast(nn.Sequential, head.layers)[0]
-    assert isinstance(weighted, WeightedSum)
+    assert isinstance(weighted, WeightedLayerSum)
     weights = dict(zip(widths, (round(weight, 4) for weight in weighted.weights.tolist()), strict=True))
     head.settings = {**head.settings, "layer_weights": weights}
     return head
