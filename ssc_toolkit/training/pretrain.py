@@ -20,7 +20,7 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS
+from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.encoder import as_encoder
@@ -283,7 +283,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
-        if not (folder / TRAINING_TRACKS).exists():
+        if load_record(folder / TRAINING_TRACKS, "out") is None:
             save_training_record(found.parts, folder)
     measures = () if found.validation_set is None else found.validation_set.measures
     weights = () if options.loss.label_weight_end is None else (LABEL_WEIGHT,)

@@ -14,6 +14,10 @@ MIN_SIMILARITY = 0.2
 MIN_COMMON = 8
 """Minimum number of common landmarks of near-duplicates."""
 
+_FEW_LANDMARKS = 128  # up to this size, fingerprints of different pieces with the same notes and tempo can be similar
+_UNIQUE_FACTOR = 1.5  # such fingerprints need this multiple of the common landmarks at any other distance in time
+_NEAR_FRAMES = 3  # up to this difference, two distances are the same
+
 _BLOCK = 1 << 19  # number of common landmarks of queries and items that are in memory at once
 _INDEXED = 1 << 18  # number of landmarks of items that are in an index, those of about four hours
 _LOOKED_UP = 1 << 20  # number of landmarks of queries that are looked up at once
@@ -60,7 +64,9 @@ def find_matches(
         item_ids: (items,) integer of each item.
 
     Returns:
-        The matches with a similarity of at least `MIN_SIMILARITY` and at least `MIN_COMMON` common landmarks.
+        The matches with a similarity of at least `MIN_SIMILARITY` and at least `MIN_COMMON` common landmarks. If the
+        smaller fingerprint has fewer than 128 landmarks, no other distance in time has two thirds as many common ones,
+        as in different pieces with the same notes and tempo.
     """
     found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))]
     for item_rows in _parts(items, _INDEXED):
@@ -142,18 +148,22 @@ def _best(
     """Return the queries, items and similarities of the best matches, given common landmarks from `lookups`."""
     others = index.rows[places].astype(np.int64)
     offsets = index.frames[places].astype(np.int64) - queries.frames[query_places].astype(np.int64) + _OFFSETS // 2
-    pairs, aligned = _count_aligned(rows * len(index.items) + others, offsets)
-    pairs, aligned = pairs[aligned >= MIN_COMMON], aligned[aligned >= MIN_COMMON]
+    pairs, aligned, elsewhere = _count_aligned(rows * len(index.items) + others, offsets)
+    enough = aligned >= MIN_COMMON
+    pairs, aligned, elsewhere = pairs[enough], aligned[enough], elsewhere[enough]
     first, second = np.divmod(pairs, max(1, len(index.items)))
-    similarities = aligned / np.maximum(_smaller_sizes(queries, index.items, first, second), MIN_COMMON)
-    kept = similarities >= MIN_SIMILARITY
+    sizes = _smaller_sizes(queries, index.items, first, second)
+    similarities = aligned / np.maximum(sizes, MIN_COMMON)
+    kept = (similarities >= MIN_SIMILARITY) & ((sizes >= _FEW_LANDMARKS) | (aligned >= _UNIQUE_FACTOR * elsewhere))
     first, second, similarities = first[kept], second[kept], np.minimum(similarities[kept], 1.0)
     best = _choose_best(first, similarities)
     return first[best], second[best], similarities[best]
 
 
-def _count_aligned(pairs: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct pairs, and the highest number of common landmarks of each with the same offset.
+def _count_aligned(pairs: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct pairs, the highest number of common landmarks of each with the same offset, and the next one.
+
+    The next one is the highest number at an offset that differs by more than `_NEAR_FRAMES` from that of the highest.
 
     Args:
         pairs: (common landmarks,) number of the pair of tracks.
@@ -164,8 +174,14 @@ def _count_aligned(pairs: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, 
     follows = np.flatnonzero(np.diff(keys) == 1)
     together = counts.copy()
     together[follows] += counts[follows + 1]
-    distinct, first = np.unique(keys // _OFFSETS, return_index=True)
-    return distinct, np.maximum.reduceat(together, first) if len(first) else together
+    distinct, first, pair = np.unique(keys // _OFFSETS, return_index=True, return_inverse=True)
+    if not len(first):
+        return distinct, together, together
+    highest = np.maximum.reduceat(together, first)
+    best = keys[np.flatnonzero(together == highest[pair])]
+    best = best[np.unique(best // _OFFSETS, return_index=True)[1]]
+    is_near = np.abs(keys - best[pair]) <= _NEAR_FRAMES
+    return distinct, highest, np.maximum.reduceat(np.where(is_near, 0, together), first)
 
 
 def _smaller_sizes(queries: Fingerprints, items: Fingerprints, first: np.ndarray, second: np.ndarray) -> np.ndarray:

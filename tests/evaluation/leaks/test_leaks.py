@@ -98,6 +98,14 @@ def test_short_excerpts_of_long_tracks_are_found(tmp_path):
     assert len(find_matches(whole, whole, np.arange(2), np.arange(2)).queries) == 0
 
 
+def test_short_pieces_with_the_notes_of_a_long_track_are_not_found():
+    whole = fingerprint(resample(melody(0, 600.0), MELODY_RATE, 8000))
+    others = [fingerprint(resample(melody(seed, 4.0), MELODY_RATE, 8000)) for seed in range(100, 120)]
+    assert len(find_matches(Fingerprints.joined(others), whole).queries) <= 1  # without the comparison of distances 19
+    own = [resample(melody(0, 600.0)[begin : begin + 4 * MELODY_RATE], MELODY_RATE, 8000) for begin in (99, 4000001)]
+    assert len(find_matches(Fingerprints.joined([fingerprint(part) for part in own]), whole).queries) == 2
+
+
 def test_landmarks_follow_the_duration():
     noise = np.random.default_rng(0).normal(size=60 * 8000).astype(np.float32)
     counts = [fingerprint(noise[: seconds * 8000]).counts.tolist() for seconds in (10, 30, 60)]
