@@ -7,7 +7,7 @@ from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.model_files import load_model, load_projector, save_model
 from ssc_toolkit.encoders.musicnn import MusiCNN
 from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialize
-from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
+from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector, ProjectorHeads
 from ssc_toolkit.encoders.published import load_published, load_published_model
 from ssc_toolkit.encoders.readout import Readout
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
@@ -25,6 +25,7 @@ __all__ = [
     "ModelOutput",
     "MusiCNN",
     "Projector",
+    "ProjectorHeads",
     "Readout",
     "SampleCNN",
     "SampleCNNXL",

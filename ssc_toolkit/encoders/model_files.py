@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ssc_toolkit.checks import check_choice
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.pretrained import load_encoder
-from ssc_toolkit.encoders.projector import ContrastiveModel, DenseProjector, Projector
+from ssc_toolkit.encoders.projector import ContrastiveModel, DenseProjector, Projector, ProjectorHeads
 from ssc_toolkit.encoders.saving import CONFIG, WEIGHTS, name_of_infinite, verify
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, reading, write_checksums, write_json
@@ -22,6 +24,13 @@ from ssc_toolkit.paths import user_path
 
 PROJECTOR_CONFIG, PROJECTOR_WEIGHTS = "projector.json", "projector.safetensors"
 """Names of the files of a projector in the folder of a saved encoder."""
+LABEL_PROJECTOR_CONFIG, LABEL_PROJECTOR_WEIGHTS = "label_projector.json", "label_projector.safetensors"
+"""Names of the files of the projector for labels, if a model has separate projectors for views and labels."""
+HEADS = {
+    "views": (PROJECTOR_CONFIG, PROJECTOR_WEIGHTS),
+    "labels": (LABEL_PROJECTOR_CONFIG, LABEL_PROJECTOR_WEIGHTS),
+}
+"""Names of the files of each projector."""
 PROJECTOR_CLASS_KEY = "projector_class"
 """Key in `projector.json` whose value is the name of the class of the projector."""
 PROJECTOR_CLASSES: dict[str, type[Projector]] = {"Projector": Projector, "DenseProjector": DenseProjector}
@@ -35,11 +44,14 @@ def save_model(model: ContrastiveModel, folder: str | Path) -> None:
 
     `load_encoder` loads the encoder, `load_projector` the projector, and `load_model` both. The files of the encoder
     are those of `Encoder.save_pretrained`. Those of the projector are `projector.json` with the constructor arguments
-    and `projector.safetensors` with the weights. `checksums.json` contains the checksums of all files. If the projector
-    is an `nn.Identity`, no file is written for it.
+    and `projector.safetensors` with the weights. If the projector is a `ProjectorHeads`, these files are those of its
+    projector for views, and `label_projector.json` and `label_projector.safetensors` those of its projector for labels.
+    `checksums.json` contains the checksums of all files. If the projector is an `nn.Identity`, no file is written for
+    it.
 
     Args:
-        model: model whose encoder is an `Encoder`, and whose projector is a `Projector` or an `nn.Identity`.
+        model: model whose encoder is an `Encoder`, and whose projector is a `Projector`, a `ProjectorHeads` or an
+            `nn.Identity`.
         folder: the folder; it is created if needed.
 
     Raises:
@@ -58,45 +70,63 @@ def save_model(model: ContrastiveModel, folder: str | Path) -> None:
     encoder, projector = model.encoder, model.projector
     if not isinstance(encoder, Encoder):
         raise TypeError(f"model: expected an Encoder as its encoder, got {type(encoder).__name__}")
-    is_identity = isinstance(projector, nn.Identity)
-    if not is_identity and type(projector) not in PROJECTOR_CLASSES.values():
-        raise TypeError(f"model: expected a Projector as its projector, got {type(projector).__name__}")
+    heads = _heads_of(projector)
+    for head in heads.values():
+        if type(head) not in PROJECTOR_CLASSES.values():
+            raise TypeError(f"model: expected a Projector as its projector, got {type(head).__name__}")
     if name := name_of_infinite(projector.state_dict()):
         raise ValueError(f"projector: expected finite weights, got NaN or infinity in {name}")
     place = Path(folder)
     encoder.save_pretrained(place)
-    for name in (PROJECTOR_CONFIG, PROJECTOR_WEIGHTS):
+    for name in itertools.chain(*HEADS.values()):
         (place / name).unlink(missing_ok=True)
-    if is_identity:
+    if not heads:
         return
     (place / CHECKSUMS).unlink()
-    settings: Any = projector.settings
-    write_json(place / PROJECTOR_CONFIG, {PROJECTOR_CLASS_KEY: type(projector).__name__, **settings})
-    weights = {name: weight.detach().contiguous() for name, weight in projector.state_dict().items()}
-    save_file(weights, place / PROJECTOR_WEIGHTS)
-    write_checksums(place, (CONFIG, WEIGHTS, PROJECTOR_CONFIG, PROJECTOR_WEIGHTS))
+    for name, head in heads.items():
+        _write_projector(head, place, *HEADS[name])
+    write_checksums(place, (CONFIG, WEIGHTS, *itertools.chain(*(HEADS[name] for name in heads))))
 
 
-def load_projector(folder: str | Path) -> Projector:
+def _heads_of(projector: nn.Module) -> dict[str, Any]:
+    """Return the projectors of a model by their names in the constant `HEADS`."""
+    if isinstance(projector, nn.Identity):
+        return {}
+    if isinstance(projector, ProjectorHeads):
+        return {"views": projector.views, "labels": projector.labels}
+    return {"views": projector}
+
+
+def _write_projector(projector: Any, folder: Path, config: str, weights: str) -> None:
+    """Write the files `config` and `weights` of a projector to a folder."""
+    write_json(folder / config, {PROJECTOR_CLASS_KEY: type(projector).__name__, **projector.settings})
+    tensors = {name: weight.detach().contiguous() for name, weight in projector.state_dict().items()}
+    save_file(tensors, folder / weights)
+
+
+def load_projector(folder: str | Path, head: Literal["views", "labels"] = "views") -> Projector:
     """Load the projector that `save_model` or a pretraining saved next to an encoder, in eval mode.
 
     No code in the files is run.
 
     Args:
         folder: folder of the encoder, with `projector.json` and `projector.safetensors`.
+        head: which projector to load if the training had separate projectors: that for "views" or that for "labels".
 
     Raises:
-        TypeError: if the argument is not a path.
-        InputError: if the folder contains no projector, a projector of an unknown class, or a damaged file.
+        TypeError: if `folder` is not a path.
+        InputError: if the folder contains no such projector, a projector of an unknown class, or a damaged file.
     """
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"folder: expected the path of a folder, got {folder!r}")
+    check_choice("head", head, HEADS)
     place = user_path(folder, "folder")
-    paths = place / PROJECTOR_CONFIG, place / PROJECTOR_WEIGHTS
-    if not has_projector(place):
+    paths = place / HEADS[head][0], place / HEADS[head][1]
+    if not all(path.is_file() for path in paths):
+        reason = "unless projector.depth is 0" if head == "views" else "if projector.heads is separate"
         raise InputError(
-            f"encoder: expected a projector, with {PROJECTOR_CONFIG} and {PROJECTOR_WEIGHTS}, next to the encoder in "
-            f"{place}, got none; pretraining and save_model write it, unless projector.depth is 0"
+            f"encoder: expected a projector, with {paths[0].name} and {paths[1].name}, next to the encoder in {place}, "
+            f"got none; pretraining and save_model write it, {reason}"
         )
     for path in paths:
         verify(path)
@@ -107,7 +137,7 @@ def load_projector(folder: str | Path) -> Projector:
         projector.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise InputError(
-            f"encoder: the weights in {paths[1]} do not match {PROJECTOR_CONFIG}: {' '.join(str(error).split())}"
+            f"encoder: the weights in {paths[1]} do not match {paths[0].name}: {' '.join(str(error).split())}"
         ) from error
     if name := name_of_infinite(weights):
         raise InputError(f"encoder: expected finite weights in {paths[1]}, got NaN or infinity in {name}")
@@ -129,11 +159,6 @@ def load_model(folder: str | Path) -> ContrastiveModel:
         return ContrastiveModel(load_encoder(folder), projector).eval()
     except ValueError as error:
         raise InputError(f"encoder: {folder}: {error}") from error
-
-
-def has_projector(folder: Path) -> bool:
-    """Return whether a folder contains the files of a projector."""
-    return (folder / PROJECTOR_CONFIG).is_file() and (folder / PROJECTOR_WEIGHTS).is_file()
 
 
 def _made_projector(config: Any) -> Projector:

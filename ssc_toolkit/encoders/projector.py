@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_bool, check_integer
@@ -111,6 +112,45 @@ class DenseProjector(Projector):
         dense_dim = check_integer("dense_dim", own.pop("dense_dim"))
         projector = Projector(**own)
         return cls(nn.Linear(dense_dim, projector.input_dim), nn.BatchNorm1d(projector.input_dim), projector)
+
+
+class ProjectorHeads(nn.Module):
+    """Two projectors on the same encoder, one for views and one for labels, as `SeparateHeadsLoss` uses them.
+
+    Args:
+        views: projector whose output the loss compares for views of one item.
+        labels: projector whose output the loss compares for labels.
+
+    Shape:
+        - input: (..., input_dim)
+        - output: (..., 2 output_dim), the output of `views` followed by that of `labels`
+
+    Raises:
+        ValueError: if the projectors have different widths of input or output.
+
+    Examples:
+        >>> import torch
+        >>> heads = ProjectorHeads(Projector(256), Projector(256))
+        >>> both = heads(torch.randn(4, 2, 256))
+        >>> both.shape, heads.select_views(both).shape
+        (torch.Size([4, 2, 256]), torch.Size([4, 2, 128]))
+    """
+
+    def __init__(self, views: Projector, labels: Projector) -> None:
+        super().__init__()
+        widths = [(head.input_dim, head.output_dim) for head in (views, labels)]
+        if widths[0] != widths[1]:
+            raise ValueError(f"labels: expected input and output of widths {widths[0]} like views, got {widths[1]}")
+        self.views = views
+        self.labels = labels
+
+    def forward(self, representation: Tensor) -> Tensor:
+        """Project representations (..., input_dim) to (..., 2 output_dim)."""
+        return torch.cat([self.views(representation), self.labels(representation)], dim=-1)
+
+    def select_views(self, projection: Tensor) -> Tensor:
+        """Return the part (..., output_dim) of an output (..., 2 output_dim) that the projector `views` computed."""
+        return projection[..., : self.views.output_dim]
 
 
 class ModelOutput(NamedTuple):

@@ -6,6 +6,7 @@ from ssc_toolkit.losses.functional import semi_supcon_loss
 from ssc_toolkit.losses.gradient_cache import cached_backward
 from ssc_toolkit.losses.modules import NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.rank_n_contrast import RankNContrastLoss
+from ssc_toolkit.losses.separate_heads import SeparateHeadsLoss
 from ssc_toolkit.losses.statistics import contrastive_statistics
 from ssc_toolkit.losses.temperature import LearnableTemperature
 
@@ -15,6 +16,7 @@ __all__ = [
     "NTXentLoss",
     "RankNContrastLoss",
     "SemiSupConLoss",
+    "SeparateHeadsLoss",
     "SupConLoss",
     "cached_backward",
     "class_balanced_weights",

@@ -160,6 +160,8 @@ class PretrainOptions(TrackSource):
         for name, usual in (("label_weight", 1), ("label_weight_end", None)):
             if (value := getattr(self.loss, name)) != usual and not columns:
                 raise InputError(f"loss.{name}: expected labels as well, got {value} without labels")
+        if self.projector.heads == "separate":
+            self._check_separate_heads()
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
@@ -198,3 +200,15 @@ class PretrainOptions(TrackSource):
                     f"the tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
                 )
         check_run_settings(user_path(self.out, "out"), self)
+
+    def _check_separate_heads(self) -> None:
+        """Raise InputError if one of the two losses of separate projectors would have no positives."""
+        for name, is_missing, expected in (
+            ("labels", not self.label_columns, "label columns"),
+            ("labeled_fraction", self.labeled_fraction == 0, "a fraction above 0"),
+            ("views", self.views < 2, "at least 2"),
+        ):
+            if is_missing:
+                raise InputError(
+                    f"{name}: expected {expected} with projector.heads=separate, got {getattr(self, name)}"
+                )

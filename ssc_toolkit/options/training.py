@@ -120,7 +120,7 @@ class LossOptions:
 
     Args:
         label_weight: weight of a pair of tracks with equal labels, relative to a pair of views of one track, at least
-            0. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
+            0. With `projector.heads=separate`, it is the weight of the loss of the labels. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
         label_weight_end: `label_weight` of the last step, at least 0. The weight changes linearly from step to step. By
             default it is constant.
         denominator: "all": the denominator of an anchor sums over all other embeddings. "negatives": it sums over its
@@ -161,6 +161,9 @@ class ProjectorOptions:
         output_dim: width of the projection.
         bias: whether the linear layers have a bias.
         norm: "batch" or "layer" normalization before each ReLU, or "none".
+        heads: "shared": one projector. "separate": two projectors on the same encoder. The loss compares views of one
+            track by the first, and labels by the second. It is the sum of the two losses, the second multiplied by
+            `loss.label_weight`.
     """
 
     depth: int = 2
@@ -168,6 +171,7 @@ class ProjectorOptions:
     output_dim: int = 128
     bias: bool = False
     norm: Literal["none", "batch", "layer"] = "none"
+    heads: Literal["shared", "separate"] = "shared"
 
     def check(self) -> None:
         """Raise InputError for a value out of range, or for an option that has no effect at this depth."""
@@ -177,7 +181,10 @@ class ProjectorOptions:
         if self.hidden_dim is not None:
             check_integer("projector.hidden_dim", self.hidden_dim, 1)
         defaults = ProjectorOptions()
-        without_effect = [*["hidden_dim", "norm"] * (self.depth < 2), *["output_dim", "bias"] * (self.depth == 0)]
+        without_effect = [
+            *["hidden_dim", "norm"] * (self.depth < 2),
+            *["output_dim", "bias", "heads"] * (self.depth == 0),
+        ]
         for name in without_effect:
             if getattr(self, name) != getattr(defaults, name):
                 raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, Encoder, Projector, make_encoder
+from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, Encoder, Projector, ProjectorHeads, make_encoder
 from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
@@ -90,8 +90,11 @@ def make_projector(encoder: Encoder, options: ProjectorOptions) -> nn.Module:
     """Create the projector of a training for an encoder. Without layers, it returns the embeddings."""
     if options.depth == 0:
         return nn.Identity()
-    norm = None if options.norm == "none" else options.norm
-    return Projector(encoder.embedding_dim, **asdict(options) | {"norm": norm})
+    settings = asdict(options) | {"norm": None if options.norm == "none" else options.norm}
+    if settings.pop("heads") == "shared":
+        return Projector(encoder.embedding_dim, **settings)
+    views, labels = (Projector(encoder.embedding_dim, **settings) for _ in range(2))
+    return ProjectorHeads(views, labels)
 
 
 def _encoder_options(settings: Mapping[str, Any]) -> EncoderOptions:

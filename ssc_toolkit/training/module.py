@@ -14,7 +14,7 @@ from torch import Tensor
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.checks import check_choice, check_fraction, check_integer, check_positive
 from ssc_toolkit.data import as_float
-from ssc_toolkit.encoders import ContrastiveModel
+from ssc_toolkit.encoders import ContrastiveModel, ProjectorHeads
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.gradient_cache import GradientCache
@@ -37,7 +37,8 @@ class SemiSupConModule(pl.LightningModule):
 
     The module logs `loss`, `learning_rate` and three statistics of the batch of the process: `alignment`, `uniformity`
     and `positives_per_anchor`. Logging does not wait for the device. `training_step` returns a dictionary with `loss`,
-    `statistics` and `projection`.
+    `statistics` and `projection`. If the model has separate projectors for views and labels, statistics and projection
+    are those of the projector for views.
 
     Args:
         model: model that consists of an encoder and a projector.
@@ -113,7 +114,7 @@ class SemiSupConModule(pl.LightningModule):
         If the loss accepts no labels or has no target, only views of the same item are positives.
 
         Args:
-            projection: (items, views, dim) projections.
+            projection: (items, views, dim) projections. With separate projectors, the part of the projector for views.
             batch: batch with or without `labels` and `labeled`.
 
         Returns:
@@ -123,6 +124,11 @@ class SemiSupConModule(pl.LightningModule):
         known = {} if target is None else {name: batch.get(name) for name in ("labels", "labeled")}
         found = contrastive_statistics(projection, **known, target=target)
         return {name: found[name] for name in STATISTICS}
+
+    def select_views(self, projection: Tensor) -> Tensor:
+        """Return projections (items, views, dim) without the part of a separate projector for labels."""
+        projector = self.model.projector
+        return projector.select_views(projection) if isinstance(projector, ProjectorHeads) else projection
 
     @property
     def target(self) -> Target | None:
@@ -139,6 +145,7 @@ class SemiSupConModule(pl.LightningModule):
         if not isinstance(loss, Tensor) or loss.dim():
             found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"loss: expected it to return a scalar tensor, got {found}; use reduction='mean'")
+        projection = self.select_views(projection.detach())
         statistics = self.statistics(projection, batch)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         # Lightning uses "step" as the axis of its loggers, which would otherwise start at 0. It copies numbers to the
@@ -147,7 +154,7 @@ class SemiSupConModule(pl.LightningModule):
         on_cpu = {name: torch.tensor(float(number)) for name, number in numbers.items()}
         logged = {"loss": loss, **statistics, **on_cpu}
         self.log_dict(logged, batch_size=len(batch["waveforms"]))
-        return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
+        return {"loss": loss, "statistics": statistics, "projection": projection}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients of the parameters from the loss. With `chunk_size`, each chunk is encoded again."""

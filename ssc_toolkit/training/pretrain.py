@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
@@ -22,7 +23,7 @@ from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
-from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
+from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, SeparateHeadsLoss
 from ssc_toolkit.options.encoder import as_encoder
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
@@ -36,6 +37,7 @@ from ssc_toolkit.options.run_settings import (
 from ssc_toolkit.options.training import AUTO
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.preflight import Estimate
+from ssc_toolkit.targets import Target
 from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.label_weight import LABEL_WEIGHT
@@ -188,12 +190,9 @@ def _make_module(
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
     target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
-    settings = asdict(options.loss)
-    del settings["label_weight_end"]  # used by a callback
-    loss = SemiSupConLoss(options.temperature, target, gather=True, **settings)
     module = SemiSupConModule(
         model,
-        CrossBatchMemory(loss, options.memory) if options.memory else loss,
+        _make_loss(options, target),
         semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
         1.0 if isinstance(options.learning_rate, str) else options.learning_rate,  # "auto" is chosen later
         options.optimizer.warmup_fraction,
@@ -206,6 +205,21 @@ def _make_module(
     if options.optimizer.ema_decay is not None:
         module.average = WeightAverage(options.optimizer.ema_decay)
     return module
+
+
+def _make_loss(options: PretrainOptions, target: Target) -> nn.Module:
+    """Create the loss of a training, with a queue for each projector if `options.memory` is above 0."""
+    settings = asdict(options.loss) | {"gather": True}
+    del settings["label_weight_end"]  # used by a callback
+
+    def remembering(loss: SemiSupConLoss) -> SemiSupConLoss | CrossBatchMemory:
+        return CrossBatchMemory(loss, options.memory) if options.memory else loss
+
+    if options.projector.heads == "shared":
+        return remembering(SemiSupConLoss(options.temperature, target, **settings))
+    weight = settings.pop("label_weight")
+    views, labels = (SemiSupConLoss(options.temperature, own, **settings) for own in (None, target))
+    return SeparateHeadsLoss(remembering(views), remembering(labels), weight)
 
 
 def _training_data(

@@ -141,7 +141,7 @@ class Trial:
         moved = {name: _to(value, self.device) for name, value in batch.items()}
         with self._autocast():
             projection = self.module._project(self.module._augmented(moved, torch.Generator().manual_seed(0)))
-            self.module.statistics(projection.detach(), moved)
+            self.module.statistics(self.module.select_views(projection.detach()), moved)
             return self.module._loss_of(projection, moved)
 
     def _optimize(self, loss: Tensor) -> None:

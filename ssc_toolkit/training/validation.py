@@ -23,7 +23,7 @@ from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.probing.heads import Problem
 from ssc_toolkit.evaluation.retrieval.geometry import effective_rank
 from ssc_toolkit.hashing import short_hash
-from ssc_toolkit.losses import CrossBatchMemory, contrastive_statistics
+from ssc_toolkit.losses import CrossBatchMemory, SeparateHeadsLoss, contrastive_statistics
 from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.gradient_cache import RandomState
 from ssc_toolkit.losses.unit_length import unit_length
@@ -170,6 +170,7 @@ class ValidationSet:
             for name in ("labels", "labeled"):
                 given[name] = _moved(batch.get(name), rows, projections.device)
             losses += float(arguments.call(loss, projections[rows], given)) * len(rows)
+        projections = module.select_views(projections)
         statistics = contrastive_statistics(projections)
         unit = unit_length(projections.flatten(0, 1).float()).cpu().numpy()
         return {
@@ -224,6 +225,8 @@ def _probe_score(x: np.ndarray, labels: Labels, valid_x: np.ndarray, valid_label
 
 def _own_loss(loss: Any) -> Any:
     """Return a loss without the queue of earlier batches and without the rows of other processes."""
+    if isinstance(loss, SeparateHeadsLoss):
+        return SeparateHeadsLoss(_own_loss(loss.views), _own_loss(loss.labels), loss.label_weight)
     if isinstance(loss, CrossBatchMemory):
         loss = loss.loss
     if getattr(loss, "gather", False):

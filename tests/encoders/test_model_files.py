@@ -13,6 +13,7 @@ from ssc_toolkit.encoders import (
     ContrastiveModel,
     MelCNN,
     Projector,
+    ProjectorHeads,
     load_encoder,
     load_model,
     load_projector,
@@ -125,3 +126,20 @@ def test_models_that_cannot_be_saved_are_errors(tmp_path):
     with pytest.raises(ValueError, match="expected finite weights"):
         save_model(model, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_both_projectors_of_separate_heads_are_saved(tmp_path):
+    heads = ProjectorHeads(Projector(256, output_dim=8), Projector(256, output_dim=8))
+    save_model(ContrastiveModel(MelCNN(), heads), tmp_path)
+    representation = torch.randn(3, 256)
+    both = heads(representation)
+    assert torch.equal(load_projector(tmp_path)(representation), both[:, :8])
+    assert torch.equal(load_projector(tmp_path, "labels")(representation), both[:, 8:])
+    assert torch.equal(load_model(tmp_path).projector(representation), both[:, :8])
+    listed = json.loads((tmp_path / "checksums.json").read_text())
+    assert {*FILES, "label_projector.json", "label_projector.safetensors"} <= set(str(listed).split("'"))
+    save_model(ContrastiveModel(MelCNN(), heads.views), tmp_path)
+    with pytest.raises(InputError, match=r"label_projector\.json .* got none; .* if projector\.heads is separate"):
+        load_projector(tmp_path, "labels")
+    with pytest.raises(InputError, match="head: expected one of views, labels, got 'both'"):
+        load_projector(tmp_path, "both")  # type: ignore[arg-type]

@@ -38,6 +38,8 @@ from ssc_toolkit.training.checkpoint_model import load_checkpoint_model
 from ssc_toolkit.training.dataset_factory import make_view_sampler
 from ssc_toolkit.training.validation import ValidationSet
 
+SEPARATE = ProjectorOptions(heads="separate")
+
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory) -> Path:
@@ -334,6 +336,14 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"loss": LossOptions(denominator="some")}, "loss.denominator: expected one of all, negatives"),
         ({"projector": ProjectorOptions(depth=-1)}, "projector.depth: expected an integer of at least 0"),
         ({"projector": ProjectorOptions(depth=1, norm="batch")}, "projector.norm: expected none, because"),
+        ({"projector": ProjectorOptions(heads="two")}, "projector.heads: expected one of shared, separate"),
+        ({"projector": ProjectorOptions(depth=0, heads="separate")}, "projector.heads: expected shared, because"),
+        ({"projector": SEPARATE, "labels": None}, "labels: expected label columns with projector.heads=separate"),
+        (
+            {"projector": SEPARATE, "labeled_fraction": 0},
+            "labeled_fraction: expected a fraction above 0 with projector",
+        ),
+        ({"projector": SEPARATE, "labeled_fraction": 1, "views": 1}, "views: expected at least 2 with projector.heads"),
         ({"projector": ProjectorOptions(depth=0, output_dim=64)}, "projector.output_dim: expected 128, because"),
         ({"segments": SegmentOptions(min_gap_seconds=1)}, "segments.min_gap_seconds: expected segments.sampler=random"),
         (
