@@ -120,7 +120,8 @@ class LossOptions:
 
     Args:
         label_weight: weight of a pair of tracks with equal labels, relative to a pair of views of one track, at least
-            0. With `projector.heads=separate`, it is the weight of the loss of the labels. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
+            0. With many labeled tracks of a class in a batch, a small weight keeps the loss from comparing labels only.
+            With `projector.heads=separate`, it is the weight of the loss of the labels.
         label_weight_end: `label_weight` of the last step, at least 0. The weight changes linearly from step to step. By
             default it is constant.
         denominator: "all": the denominator of an anchor sums over all other embeddings. "negatives": it sums over its

@@ -14,7 +14,13 @@ from loss_reference import random_batch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss, cached_backward
+from ssc_toolkit.losses import (
+    CrossBatchMemory,
+    LearnableTemperature,
+    SemiSupConLoss,
+    SeparateHeadsLoss,
+    cached_backward,
+)
 from ssc_toolkit.targets import SameClass
 
 ITEMS, VIEWS, DIM = 12, 2, 6
@@ -192,6 +198,13 @@ def odd_jobs(rank: int, world: int, folder: str) -> None:
     cached_backward(Trained("classes", "mean", "auto", gather=True).encoder, leaf, criterion, 2)
     found["leaf"] = leaf.grad
 
+    heads = SeparateHeadsLoss(SemiSupConLoss(gather=True), SemiSupConLoss(gather=True), label_weight=0.5)
+    both = torch.cat([made.embeddings, made.embeddings.flip(-1)], dim=-1)[local].clone().requires_grad_()
+    known = made.signal.labeled[local] if rank else torch.zeros(4, dtype=torch.bool)
+    loss = heads(both, made.signal.labels[local], labeled=known)
+    loss.backward()
+    found["heads"] = loss.detach(), both.grad
+
     with pytest.raises(ValueError, match="labels: with gather"):
         SemiSupConLoss(gather=True)(made.embeddings[local], made.signal.labels[local] if rank else None)
     torch.save(found, Path(folder) / f"{rank}.pt")
@@ -247,6 +260,15 @@ def test_what_else_gathers(tmp_path):
     leaf = made.embeddings.clone().requires_grad_()
     SemiSupConLoss()(Trained("classes", "mean", "auto", gather=False).encoder(leaf)).backward()
     torch.testing.assert_close(torch.cat([one["leaf"] for one in found]) / 2, leaf.grad)
+
+    both = torch.cat([made.embeddings, made.embeddings.flip(-1)], dim=-1).requires_grad_()
+    known = made.signal.labeled & (torch.arange(8) >= 4)
+    assert known.any()
+    loss = SeparateHeadsLoss(SemiSupConLoss(), SemiSupConLoss(), 0.5)(both, made.signal.labels, labeled=known)
+    loss.backward()
+    for one in found:
+        torch.testing.assert_close(one["heads"][0], loss.detach())
+    torch.testing.assert_close(torch.cat([one["heads"][1] for one in found]) / 2, both.grad)
 
 
 def test_without_a_process_group_gathering_changes_nothing():

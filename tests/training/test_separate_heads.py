@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_runs import (
-    ONE_THREAD,
-    SMALL,
-    assert_same_checkpoint,
-    begin,
-    command,
-    history,
-    losses,
-    pretrain_on,
-    run,
-    wait_until,
-)
+from training_runs import SMALL, history, losses, pretrain_on
 
-from ssc_toolkit.encoders import load_encoder, load_projector
+from ssc_toolkit.encoders import load_projector
 from ssc_toolkit.options.run_settings import read_settings
 from ssc_toolkit.training import (
     LogOptions,
@@ -75,19 +61,6 @@ def test_both_projectors_are_saved_and_exported(music, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_with_separate_heads_resumes_exactly(music, tmp_path):
-    more = ["--projector.heads=separate", "--memory=30", "--loss.label_weight_end=0.2", "--steps=12"]
-    run(*command(music, tmp_path / "whole", *more))
-    process = begin(*command(music, tmp_path / "parts", *more))
-    wait_until((tmp_path / "parts" / "last.ckpt").exists, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    run(*command(music, tmp_path / "parts", *more))
-    assert history(tmp_path / "parts") == history(tmp_path / "whole")
-    assert_same_checkpoint(tmp_path / "parts" / "last.ckpt", tmp_path / "whole" / "last.ckpt")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"trainer": TrainerOptions(chunk_size=4)}, {"memory": 24}, {"trainer": TrainerOptions(precision="bf16")}],
@@ -97,14 +70,3 @@ def test_separate_heads_train_with_other_options(music, tmp_path, options):
     found = train(music, tmp_path, **options)
     assert len(found) == 4
     assert np.isfinite(found).all()
-
-
-@pytest.mark.slow
-def test_two_processes_train_separate_heads(music, tmp_path):
-    more = ["--projector.heads=separate", "--trainer.accelerator=cpu", "--trainer.devices=2", "--steps=3"]
-    done = subprocess.run(
-        [*command(music, tmp_path), *more], capture_output=True, text=True, check=False, env=ONE_THREAD
-    )
-    assert done.returncode == 0, done.stderr
-    assert np.isfinite(losses(tmp_path)).all()
-    assert load_encoder(tmp_path / "encoder").embedding_dim == 256

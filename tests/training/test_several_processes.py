@@ -53,6 +53,7 @@ def test_gradient_caching_changes_no_weight(music):
 def test_the_command_starts_its_own_processes(music, tmp_path):
     options = {**SMALL, "steps": 30, "labels": "note,range", "trainer.accelerator": "cpu", "trainer.devices": 2}
     options |= {"validation.every": 1, "validation.monitor": "val_neighbor_agreement", "validation.patience": 1}
+    options |= {"projector.heads": "separate"}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--tracks={music / 'my.csv'}", f"--out={tmp_path}"]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=ONE_THREAD)

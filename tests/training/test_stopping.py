@@ -38,10 +38,12 @@ TRAINED = (
     "--optimizer.ema_decay=0.9",
     "--optimizer.max_grad_norm=5",
     "--keep_checkpoints_every=7",
+    "--projector.heads=separate",
+    "--loss.label_weight_end=0.2",
 )
 VALIDATED = ("--validation.every=3", "--validation.monitor=val_neighbor_agreement", "--validation.patience=50")
 STATE = (*TRAINED, *VALIDATED)
-"""Options with state to resume: a queue, a schedule, averaged weights, the best value and when it was measured."""
+"""Options with state to resume: queues, schedules, averaged weights, the best value and when it was measured."""
 
 
 @pytest.fixture(scope="module")
