@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ssc_toolkit.options import LossOptions, ProjectorOptions, SegmentOptions
+from ssc_toolkit.options import EncoderOptions, LossOptions, ProjectorOptions, SegmentOptions
 
 BUDGET = 0.3
 """Fraction of the training labels that semi-supervised runs use."""
@@ -43,6 +43,10 @@ SETTINGS = {
         "self-supervised, views anywhere in the track", {"segments": SegmentOptions(sampler="random")}
     ),
     "semi-quarter": _semi("a quarter of the batch labeled", labeled_fraction=0.25),
+    "semi-separate-heads": _semi("separate projectors", projector=ProjectorOptions(heads="separate")),
+    "self-full-band": Setting(
+        "self-supervised, frequencies to 8 kHz", {"encoder": EncoderOptions("MelCNN", max_hz=8000)}
+    ),
     "self-batch-48": Setting("self-supervised, batch of 48", {"batch_size": 48}),
     "self-temperature-0.2": Setting("self-supervised, temperature .2", {"temperature": 0.2}),
     "self-severity-0.5": Setting("self-supervised, severity .5", {"severity": 0.5}),
