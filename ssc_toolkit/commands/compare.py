@@ -71,7 +71,7 @@ def compare(options: CompareOptions) -> Path:
     seeds = range(options.seed, options.seed + options.repeats)
     with nullcontext(user_path(options.out, "out")) if options.dry_run else output_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
-        named = open_models(options.encoders, options.names, options.projections)
+        named = open_models(options.encoders, options.names, options.projections, allow_code=options.allow_code)
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
         windows = choose_windows(models, options.window_seconds)

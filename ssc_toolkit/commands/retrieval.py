@@ -49,7 +49,9 @@ def retrieval(options: RetrievalOptions) -> Results:
     """
     options.check()
     with optional_folder(options.out) as folder:
-        listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
+        listed, seconds = encoder_and_baselines(
+            options.encoder, options.cache, options.window_seconds, (options.seed,), allow_code=options.allow_code
+        )
         readouts = check_readouts(listed, dict.fromkeys(listed, seconds), **options.readout)
         models = {name: own[0] for name, own in listed.items()}
         pretraining = load_pretraining({THIS: options.encoder})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -126,7 +127,7 @@ def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
 
 
 def open_models(
-    encoders: Sequence[str], names: Sequence[str] = (), projections: bool = False
+    encoders: Sequence[str], names: Sequence[str] = (), projections: bool = False, *, allow_code: bool = False
 ) -> dict[str, WaveformModel]:
     """Open several models with `open_model`.
 
@@ -135,6 +136,7 @@ def open_models(
             in `open_model`.
         names: one name for each model. By default, the name is the last part of the path that is not "encoder".
         projections: whether the embeddings are those of the projectors in the folders of the encoders.
+        allow_code: allow "module:function", which imports and runs code.
 
     Returns:
         A dictionary of the models by name.
@@ -155,7 +157,7 @@ def open_models(
         if not name or name in chosen[:place] or name.startswith(BASELINES):
             problem = "is already used" if name else "is empty"
             raise InputError(f"names: {name!r} {problem}; give each encoder a different name with --names")
-    opened = open_projected_model if projections else open_model
+    opened = open_projected_model if projections else partial(open_model, allow_code=allow_code)
     return {name: opened(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
 
 

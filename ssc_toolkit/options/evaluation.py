@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 from ssc_toolkit.checks import check_fraction, check_integer, check_names, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_omit, check_severity
+from ssc_toolkit.options.code import CodeOptions
 from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, FINETUNE, LEAVE_ONE_OUT, METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingOptions(TrackSource):
+class EmbeddingOptions(CodeOptions, TrackSource):
     """Options of all commands that compute embeddings: `embed`, `probe`, `robustness`, `retrieval` and `compare`.
 
     Args:
@@ -74,7 +75,8 @@ class EncoderOptions(LabelOptions):
     """Options of the commands that evaluate one encoder and baselines: `probe`, `robustness` and `retrieval`.
 
     Args:
-        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a
+            model, which requires allow_code.
         cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
             has changed.
         out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
@@ -88,7 +90,7 @@ class EncoderOptions(LabelOptions):
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
         super().check()
-        check_encoder(self.encoder)
+        check_encoder(self.encoder, allow_code=self.allow_code)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,16 +54,17 @@ class CommandLine(Generic[Options]):
         schema = Schema(kind)
         spelled = _spelled(schema, arguments)
         configs = [text.removeprefix("--config=") for text in spelled if text.startswith("--config=")]
+        flags = _flags(schema, spelled)
         self._configs = {config: _read_config(schema, config) for config in configs}
-        self._arguments = [text for text in spelled if not text.startswith("--config=")]
+        self._arguments = [text for text in spelled if _name_of(text) not in (*schema.flags, "config")]
         content = schema.nested(*self._configs.values())
         try:
             base = _checked(schema, content, required=False) if content else None
-            found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base)
+            found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base, env=False)
         except ArgumentError as error:
             raise InputError(f"{simplify_message(str(error))}; --help explains the options") from error
         with self.config_named():
-            self.options = schema.built(vars(found))
+            self.options = schema.built({**vars(found), **flags})
 
     def check(self) -> None:
         """Raise InputError if an option is invalid. The message names the config file if the option comes from one."""
@@ -121,7 +122,7 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
     If `required` is False, required options can be missing, and defaults are not added.
     """
     try:
-        return _parser(schema, required=required).parse_object(dict(content), defaults=required)
+        return _parser(schema, required=required).parse_object(dict(content), env=False, defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(simplify_message(str(error))) from error
 
@@ -145,7 +146,25 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
         keywords = {"required": required} if is_required else {"default": option.default}
         place = groups.get(name.partition(".")[0], parser) if "." in name else parser
         place.add_argument(f"--{name}", type=option.hint, help=option.help.replace("%", "%%"), **keywords)
+    for flag in schema.flags.values():  # only for --help, because _flags parses them
+        parser.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, default=flag.default)
     return parser
+
+
+def _name_of(argument: str) -> str:
+    """Return the name of the option in an argument of the form `--name=value`."""
+    return argument.removeprefix("--").partition("=")[0]
+
+
+def _flags(schema: Schema[Any], spelled: Sequence[str]) -> dict[str, bool]:
+    """Return the values of the flags that only the command line can set, by name."""
+    found = {}
+    for name, _, value in (text.removeprefix("--").partition("=") for text in spelled):
+        if name in schema.flags:
+            if value not in ("true", "false"):
+                raise InputError(f"{name}: expected true or false, got {value}")
+            found[name] = value == "true"
+    return found
 
 
 def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
@@ -191,12 +210,14 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
     if schema.takes_single_value(name) or name == "config":
         return None
+    if name in schema.flags:
+        return schema.flags[name]
     try:
         schema.check_name(name)
     except InputError as error:
-        hint = suggest_name(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --") + schema.list_group(
-            name
-        )
+        hint = suggest_name(name, [*schema.options, *schema.flags, *_OF_THE_PARSER]).replace(
+            "mean ", "mean --"
+        ) + schema.list_group(name)
         raise InputError(f"--{name[:100]} is not an option{hint or '; --help explains the options'}") from error
     return schema.options.get(name)
 

@@ -26,6 +26,9 @@ Options = TypeVar("Options", bound=Checked)
 SOME_OF = "some_of"
 """Key in the metadata of a field that contains some of the options of another class as a dictionary."""
 
+COMMAND_LINE_ONLY = "command_line_only"
+"""Key in the metadata of a flag that the user must type, because a config file may be from somebody else."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -63,6 +66,7 @@ class Schema(Generic[Options]):
 
     Attributes:
         options: options by name.
+        flags: options by name that only the command line can set, and no config file.
         groups: options of each group by name.
         texts: descriptions of options and groups by name.
 
@@ -75,6 +79,7 @@ class Schema(Generic[Options]):
     def __init__(self, kind: type[Options]) -> None:
         self.kind = kind
         self.options: dict[str, Option] = {}
+        self.flags: dict[str, Option] = {}
         self.groups: dict[str, dict[str, Option]] = {}
         self.texts = _texts_of(kind)
         self._some_of: dict[str, Schema[Any]] = {}
@@ -82,6 +87,9 @@ class Schema(Generic[Options]):
         hints = get_type_hints(kind)
         for field in fields(kind):  # type: ignore[arg-type]
             group = _group_of(hints[field.name])
+            if COMMAND_LINE_ONLY in field.metadata:
+                self.flags[field.name] = Option(field.name, hints[field.name], self.texts[field.name], SUPPRESS)
+                continue
             if SOME_OF in field.metadata:
                 self._some_of[field.name] = inner = Schema(field.metadata[SOME_OF])
                 own = {f"{field.name}.{name}": _given(field, option) for name, option in inner.options.items()}
@@ -101,6 +109,10 @@ class Schema(Generic[Options]):
 
         The message suggests the most similar name, and lists the options of the group of the name.
         """
+        if name in self.flags:
+            raise InputError(
+                f"{name}: expected --{name} on the command line, because a file must not set it, got {name}"
+            )
         if name not in self.options:
             hint = suggest_name(name, self.options) + self.list_group(name)
             raise InputError(f"{name[:100]!r} is not an option{hint}")
@@ -152,6 +164,7 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
+            part = {name: value for name, value in part.items() if value is not False or name not in self.flags}
             renamed = {name: _new_value(name, value) for name, value in self._with_new_names(part).items()}
             for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
