@@ -13,7 +13,7 @@ from typing import Any, Generic, get_args
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.files import read_options
+from ssc_toolkit.options.files import check_text, check_texts, read_options
 from ssc_toolkit.options.schema import Option, Options, Schema, suggest_name
 from ssc_toolkit.options.wording import simplify_message
 
@@ -121,6 +121,7 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
 
     If `required` is False, required options can be missing, and defaults are not added.
     """
+    check_texts(dict(content))
     try:
         return _parser(schema, required=required).parse_object(dict(content), env=False, defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -192,6 +193,7 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
             value = waiting.pop(0)
         if not value:
             raise InputError(f"--{name} is empty; give a value or leave it out")
+        check_text(name, value)
         value = _HOME.sub(lambda _: str(Path.home()), value)
         if schema.takes_single_value(name):
             own = schema.whole_group(name, value)
