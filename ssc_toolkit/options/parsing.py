@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING
@@ -14,10 +15,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.files import check_text, check_texts, read_options
+from ssc_toolkit.options.json_schema import json_schema
 from ssc_toolkit.options.schema import Option, Options, Schema, suggest_name
 from ssc_toolkit.options.wording import simplify_message
 
-_OF_THE_PARSER = ("config", "help", "print_config")
+_OF_THE_PARSER = ("config", "help", "print_config", "print_schema")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
 """Pattern of a `~` for the home folder in a value. Shells replace it only at the beginning of a word."""
 
@@ -42,7 +44,7 @@ class CommandLine(Generic[Options]):
 
     Raises:
         InputError: for an unknown option, a value of the wrong type, or an invalid config file.
-        SystemExit: with status 0, after `--help` or `--print_config`.
+        SystemExit: with status 0, after `--help`, `--print_config` or `--print_schema`.
 
     Examples:
         >>> from ssc_toolkit.options import EmbedOptions
@@ -52,6 +54,9 @@ class CommandLine(Generic[Options]):
 
     def __init__(self, kind: type[Options], arguments: Sequence[str], prog: str = "", about: str = "") -> None:
         schema = Schema(kind)
+        if "--print_schema" in arguments:
+            print(json.dumps(json_schema(kind, f"Config of {prog}" if prog else ""), indent=1, ensure_ascii=False))
+            raise SystemExit(0)
         spelled = _spelled(schema, arguments)
         configs = [text.removeprefix("--config=") for text in spelled if text.startswith("--config=")]
         flags = _flags(schema, spelled)
@@ -147,6 +152,12 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
         keywords = {"required": required} if is_required else {"default": option.default}
         place = groups.get(name.partition(".")[0], parser) if "." in name else parser
         place.add_argument(f"--{name}", type=option.hint, help=option.help.replace("%", "%%"), **keywords)
+    parser.add_argument(
+        "--print_schema",
+        action="store_true",
+        default=SUPPRESS,
+        help="print a JSON Schema of config files, with which editors complete and check options",
+    )
     for flag in schema.flags.values():  # only for --help, because _flags parses them
         parser.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, default=flag.default)
     return parser
@@ -217,7 +228,7 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
     try:
         schema.check_name(name)
     except InputError as error:
-        hint = suggest_name(name, [*schema.options, *schema.flags, *_OF_THE_PARSER]).replace(
+        hint = suggest_name(name, [*schema.names_near(name), *_OF_THE_PARSER]).replace(
             "mean ", "mean --"
         ) + schema.list_group(name)
         raise InputError(f"--{name[:100]} is not an option{hint or '; --help explains the options'}") from error

@@ -114,8 +114,15 @@ class Schema(Generic[Options]):
                 f"{name}: expected --{name} on the command line, because a file must not set it, got {name}"
             )
         if name not in self.options:
-            hint = suggest_name(name, self.options) + self.list_group(name)
+            hint = suggest_name(name, self.names_near(name)) + self.list_group(name)
             raise InputError(f"{name[:100]!r} is not an option{hint}")
+
+    def names_near(self, name: str) -> list[str]:
+        """Return the names of options and groups among which an unknown option is searched.
+
+        For an option of an unknown group, such as `lose.label_weight`, they are all options.
+        """
+        return [*self.options, *self.flags, *(group for group in self.groups if "." not in name and group != name)]
 
     def list_group(self, name: str) -> str:
         """Return a text that lists the options of the group of an unknown option, or an empty string without a group.
