@@ -45,7 +45,7 @@ SETTINGS = {
     "semi-quarter": _semi("a quarter of the batch labeled", labeled_fraction=0.25),
     "semi-separate-heads": _semi("separate projectors", projector=ProjectorOptions(heads="separate")),
     "self-full-band": Setting(
-        "self-supervised, frequencies to 8 kHz", {"encoder": EncoderOptions("MelCNN", max_hz=8000)}
+        "self-supervised, frequencies to 8 kHz", {"encoder": EncoderOptions(name="MelCNN", max_hz=8000)}
     ),
     "self-batch-48": Setting("self-supervised, batch of 48", {"batch_size": 48}),
     "self-temperature-0.2": Setting("self-supervised, temperature .2", {"temperature": 0.2}),
