@@ -123,7 +123,15 @@ def split_by_fold(table: pd.DataFrame, fold: int) -> np.ndarray:
 
 
 def make_encoder(name: str, store: Path, folder: Path, steps: int, seed: int) -> Encoder:
-    """Return the encoder of a setting or baseline, and train it first if needed."""
+    """Return the encoder of a setting or baseline, and train it first if needed.
+
+    Args:
+        name: name of a setting or baseline.
+        store: folder of the store from `make_fold`.
+        folder: folder of the run.
+        steps: number of steps.
+        seed: seed of the run.
+    """
     if name in BASELINES:
         made = {
             "random": lambda: reinitialize(MelCNN(), seed),
