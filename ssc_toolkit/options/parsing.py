@@ -65,7 +65,10 @@ class CommandLine(Generic[Options]):
         content = schema.nested(*self._configs.values())
         try:
             base = _checked(schema, content, required=False) if content else None
-            found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base, env=False)
+            is_printed = any(_name_of(text) == "print_config" for text in self._arguments)
+            found = _parser(schema, prog, about, has_help=not is_printed).parse_args(
+                self._arguments, namespace=base, env=False
+            )
         except ArgumentError as error:
             raise InputError(f"{simplify_message(str(error))}; --help explains the options") from error
         with self.config_named():
@@ -133,10 +136,13 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
         raise InputError(simplify_message(str(error))) from error
 
 
-def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
+def _parser(
+    schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True, has_help: bool = True
+) -> ArgumentParser:
     """Return a parser of the options in `schema`.
 
-    `prog` and `about` are shown by `--help`. If `required` is False, no option is required.
+    `prog` and `about` are shown by `--help`. If `required` is False, no option is required. `has_help` is
+    False for `--print_config`, because the parser prints no options that are hidden from `--help`.
 
     Options of groups are added one by one, because the parser's own groups would read other files and import classes
     that a config names.
@@ -151,7 +157,8 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
         is_required = option.default is MISSING
         keywords = {"required": required} if is_required else {"default": option.default}
         place = groups.get(name.partition(".")[0], parser) if "." in name else parser
-        place.add_argument(f"--{name}", type=option.hint, help=option.help.replace("%", "%%"), **keywords)
+        text = option.help.replace("%", "%%") if has_help else ""
+        place.add_argument(f"--{name}", type=option.hint, help=text, **keywords)
     parser.add_argument(
         "--print_schema",
         action="store_true",
