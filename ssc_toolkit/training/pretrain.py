@@ -16,9 +16,9 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.data import Labels, check_audio, dataset_of
+from ssc_toolkit.data import Labels, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.data.validation import kept_rows
+from ssc_toolkit.data.validation import check_all_audio, kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
@@ -238,10 +238,9 @@ def _training_data(
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
     """
-    usable = []
-    for argument, table in zip(options.sources, tables, strict=True):
-        report = None if report_folder is None else report_folder / _report_name(argument)
-        usable.append(check_audio(table, options.view_seconds, options.max_unusable, report=report))
+    reports = None if report_folder is None else {name: report_folder / _report_name(name) for name in options.sources}
+    by_argument = dict(zip(options.sources, tables, strict=True))
+    usable = check_all_audio(by_argument, options.view_seconds, options.max_unusable, reports)
     parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
     is_usable = kept_rows(tables[0], usable[0])
     kept = {column: signal[is_usable] for column, signal in signals.items()}
