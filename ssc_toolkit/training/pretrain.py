@@ -114,12 +114,7 @@ def pretrain(options: PretrainOptions) -> Path:
     if not options.dry_run:
         make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
-    signals = encoded_columns(
-        tables[0], options.label_columns, options.validation_column
-    )  # before any audio file is opened
-    check_validation_split(tables[0], signals, options)
-    with _as_input_errors():
-        module = _make_module(options, tables, signals)
+    signals, module = prepare_tables(options, tables)  # before any audio file is opened
     if options.dry_run:
         with _as_input_errors():
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, None)
@@ -145,6 +140,24 @@ def pretrain(options: PretrainOptions) -> Path:
         else:
             _train(options, folder, module, found)
     return folder / ENCODER_FOLDER
+
+
+def prepare_tables(
+    options: PretrainOptions, tables: Sequence[TrackTable]
+) -> tuple[dict[str, Labels], SemiSupConModule]:
+    """Return the labels of a training by column, and its module, without opening audio files.
+
+    Args:
+        options: options of the training.
+        tables: track tables in the order of `options.sources`.
+
+    Raises:
+        InputError: if the tables lack a column, or if options do not fit to the tables or to each other.
+    """
+    signals = encoded_columns(tables[0], options.label_columns, options.validation_column)
+    check_validation_split(tables[0], signals, options)
+    with _as_input_errors():
+        return signals, _make_module(options, tables, signals)
 
 
 @dataclass(frozen=True)
