@@ -320,8 +320,13 @@ def usable_tracks(
         InputError: if too many tracks cannot be used.
     """
     kept = check_audio(tracks, max_unusable=max_unusable)
+    return kept, kept_labels(tracks, kept, signals)
+
+
+def kept_labels(tracks: TrackTable, kept: TrackTable, signals: Mapping[str, Labels]) -> dict[str, Labels]:
+    """Return the labels of the tracks that `check_audio` kept, by column, from the labels of all tracks."""
     rows = kept_rows(tracks, kept)
-    return kept, {column: signal[rows] for column, signal in signals.items()}
+    return {column: signal[rows] for column, signal in signals.items()}
 
 
 def usable_probed_tracks(

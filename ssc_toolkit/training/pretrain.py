@@ -16,9 +16,9 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.data import Labels, check_audio, dataset_of
+from ssc_toolkit.data import Labels, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.data.validation import kept_rows
+from ssc_toolkit.data.validation import check_all_audio, kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
@@ -114,12 +114,7 @@ def pretrain(options: PretrainOptions) -> Path:
     if not options.dry_run:
         make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
-    signals = encoded_columns(
-        tables[0], options.label_columns, options.validation_column
-    )  # before any audio file is opened
-    check_validation_split(tables[0], signals, options)
-    with _as_input_errors():
-        module = _make_module(options, tables, signals)
+    signals, module = prepare_tables(options, tables)  # before any audio file is opened
     if options.dry_run:
         with _as_input_errors():
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, None)
@@ -145,6 +140,24 @@ def pretrain(options: PretrainOptions) -> Path:
         else:
             _train(options, folder, module, found)
     return folder / ENCODER_FOLDER
+
+
+def prepare_tables(
+    options: PretrainOptions, tables: Sequence[TrackTable]
+) -> tuple[dict[str, Labels], SemiSupConModule]:
+    """Return the labels of a training by column, and its module, without opening audio files.
+
+    Args:
+        options: options of the training.
+        tables: track tables in the order of `options.sources`.
+
+    Raises:
+        InputError: if the tables lack a column, or if options do not fit to the tables or to each other.
+    """
+    signals = encoded_columns(tables[0], options.label_columns, options.validation_column)
+    check_validation_split(tables[0], signals, options)
+    with _as_input_errors():
+        return signals, _make_module(options, tables, signals)
 
 
 @dataclass(frozen=True)
@@ -238,10 +251,9 @@ def _training_data(
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
     """
-    usable = []
-    for argument, table in zip(options.sources, tables, strict=True):
-        report = None if report_folder is None else report_folder / _report_name(argument)
-        usable.append(check_audio(table, options.view_seconds, options.max_unusable, report=report))
+    reports = None if report_folder is None else {name: report_folder / _report_name(name) for name in options.sources}
+    by_argument = dict(zip(options.sources, tables, strict=True))
+    usable = check_all_audio(by_argument, options.view_seconds, options.max_unusable, reports)
     parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
     is_usable = kept_rows(tables[0], usable[0])
     kept = {column: signal[is_usable] for column, signal in signals.items()}
