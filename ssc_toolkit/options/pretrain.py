@@ -7,7 +7,8 @@ from typing import Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.chain import ChainOption, check_chain
+from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.encoder import EncoderName, EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
@@ -56,9 +57,12 @@ class PretrainOptions(TrackSource):
         steps: number of optimizer steps. To make a run longer, rerun the command with more steps.
         learning_rate: maximum learning rate. "auto" chooses it by a range test of 60 steps before the first step, and
             records it in `learning_rate.json`.
-        severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
-        omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
-            delay. Omit pitch_shift if the labels depend on key or pitch.
+        chain: augmentation chain: a preset (semisupcon, semisupcon_published or clmr), or a list of stages. A stage is
+            the name of a preset, corruption or transform, or a dictionary with its name and arguments, such as
+            `{name: Gain, gain_db: [-6, 0], p: 0.5}`.
+        severity: severity of the preset in `chain`, from 0 (no augmentation) to 2.5; 1 is the published chain.
+        omit: stages of the preset in `chain` to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
+            delay and, with clmr, reverb. Omit pitch_shift if the labels depend on key or pitch.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
         keep_checkpoints_every: number of steps between checkpoints that are kept in `checkpoints/`; 0 to keep none.
@@ -99,6 +103,7 @@ class PretrainOptions(TrackSource):
     temperature: float = 0.1
     steps: int = 1000
     learning_rate: float | Literal["auto"] = 1e-3
+    chain: ChainOption = "semisupcon"
     severity: float = 1.0
     omit: tuple[str, ...] = ()
     seed: int = 0
@@ -155,8 +160,7 @@ class PretrainOptions(TrackSource):
         check_fraction("label_budget", self.label_budget, allow_zero=False)
         check_fraction("max_unusable", self.max_unusable)
         check_choices(self)
-        check_severity(self.severity)
-        check_omit(self.omit)
+        check_chain(self.chain, self.severity, self.omit)
         for name, usual in (("label_weight", 1), ("label_weight_end", None)):
             if (value := getattr(self.loss, name)) != usual and not columns:
                 raise InputError(f"loss.{name}: expected labels as well, got {value} without labels")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ssc_toolkit import __version__
-from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.augmentations import make_chain
 from ssc_toolkit.data import Labels, check_audio, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
@@ -193,7 +193,7 @@ def _make_module(
     module = SemiSupConModule(
         model,
         _make_loss(options, target),
-        semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
+        make_chain(options.chain, model.encoder.sample_rate, options.severity, options.omit),
         1.0 if isinstance(options.learning_rate, str) else options.learning_rate,  # "auto" is chosen later
         options.optimizer.warmup_fraction,
         options.seed,
