@@ -16,6 +16,7 @@ from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
+from ssc_toolkit.options.segments import SegmentOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.table import TableOptions
 from ssc_toolkit.options.tracks import TrackSource
@@ -25,7 +26,6 @@ from ssc_toolkit.options.training import (
     OptimizerOptions,
     ProjectorOptions,
     ReadoutOptions,
-    SegmentOptions,
     TrainerOptions,
 )
 from ssc_toolkit.options.validation import ValidationOptions

@@ -1,7 +1,8 @@
 """Names and limits that options accept.
 
-METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CLMR_STAGES, PRESETS, CORRUPTIONS and MAX_SEVERITY
-are copies, because the modules that define them are slow to import. A test compares the copies with the originals.
+METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, HUB_PREFIX, STAGES, CLMR_STAGES, PRESETS, CORRUPTIONS and
+MAX_SEVERITY are copies, because the modules that define them are slow to import. A test compares the copies with the
+originals.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 PUBLISHED_MODELS = ("MTT_musicnn", "MSD_musicnn")
 """Names of the published models that can be used in place of the folder of a saved encoder."""
+HUB_PREFIX = "hf:"
+"""Beginning of the name of an encoder on the Hugging Face Hub."""
 PROJECTOR_FILES = ("projector.json", "projector.safetensors")
 """Names of the files of a projector next to an encoder."""
 

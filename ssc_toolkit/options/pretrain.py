@@ -9,8 +9,9 @@ from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.chain import ChainOption, check_chain
 from ssc_toolkit.options.checks import check_choices
-from ssc_toolkit.options.encoder import EncoderName, EncoderOptions, as_encoder
+from ssc_toolkit.options.encoder import EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
+from ssc_toolkit.options.segments import SegmentOptions
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import (
     AUTO,
@@ -19,7 +20,6 @@ from ssc_toolkit.options.training import (
     OptimizerOptions,
     ProjectorOptions,
     ReadoutOptions,
-    SegmentOptions,
     TrainerOptions,
 )
 from ssc_toolkit.options.validation import MEASURES, ValidationOptions
@@ -44,8 +44,8 @@ class PretrainOptions(TrackSource):
         labels: label columns. A cell contains one class or several classes separated by "|". An empty cell means that
             the label is unknown. Two tracks are positives if they are positives in at least one column. Without labels,
             the training is self-supervised.
-        encoder: architecture of the encoder, and arguments of its class. `--encoder=SampleCNN` is the same as
-            `--encoder.name=SampleCNN`.
+        encoder: architecture of the encoder and arguments of its class, or a saved encoder whose weights the training
+            starts from. `--encoder=SampleCNN` is the same as `--encoder.name=SampleCNN`.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         batch_size: number of tracks in a batch of one process.
@@ -78,7 +78,7 @@ class PretrainOptions(TrackSource):
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
         readout: readout that the encoder is saved with.
-        segments: positions of the views of a track.
+        segments: tracks and positions of the views.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and computation of the steps.
@@ -93,7 +93,7 @@ class PretrainOptions(TrackSource):
 
     out: str
     labels: tuple[str, ...] | str | None = None
-    encoder: EncoderName | EncoderOptions = "MelCNN"
+    encoder: str | EncoderOptions = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
     batch_size: int = 96
@@ -182,6 +182,7 @@ class PretrainOptions(TrackSource):
             self.logs,
         ):
             group.check()
+        self._check_view_columns()
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
@@ -204,6 +205,19 @@ class PretrainOptions(TrackSource):
                     f"the tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
                 )
         check_run_settings(user_path(self.out, "out"), self)
+
+    def _check_view_columns(self) -> None:
+        """Raise InputError if views from other tracks have no effect, or use labels outside of the label budget."""
+        for column in self.segments.columns:
+            if self.views < 2:
+                raise InputError(
+                    f"views: expected at least 2 with views from tracks of the same label, got {self.views}"
+                )
+            if self.label_budget < 1 and column in self.label_columns:
+                raise InputError(
+                    f"segments.column: expected a column that is not in labels with label_budget={self.label_budget}, "
+                    f"got {column}, whose labels outside of the budget would be used"
+                )
 
     def _check_separate_heads(self) -> None:
         """Raise InputError if one of the two losses of separate projectors would have no positives."""

@@ -48,7 +48,10 @@ _WITHOUT_EFFECT = (
 """Names of options that may change when a run is resumed. A name that ends with a dot means a group of options."""
 _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
 """Names of options that may change when a run is resumed, if hashes of tracks and labels are the same."""
+ENCODER_START = "encoder_start"
+"""Name of the setting with the class, arguments and hash of a saved encoder that a run started from."""
 _HASHES = {
+    ENCODER_START: "the saved encoder that the run started from has changed",
     "tracks_hash": "the tracks or their labels have changed",
     "unlabeled_hash": "the unlabeled tracks have changed",
 }

@@ -30,6 +30,7 @@ from ssc_toolkit.options.run_settings import (
     BEST_CHECKPOINT,
     CHECKPOINT,
     ENCODER_FOLDER,
+    ENCODER_START,
     KEPT_FOLDER,
     holds_run,
     trained_steps,
@@ -42,7 +43,7 @@ from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.label_weight import LABEL_WEIGHT
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
-from ssc_toolkit.training.checkpoint_model import make_projector, make_run_encoder
+from ssc_toolkit.training.checkpoint_model import describe_start, make_projector, make_run_encoder
 from ssc_toolkit.training.checkpoints import check_best_checkpoint, check_checkpoint, check_space, check_steps
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
@@ -81,6 +82,7 @@ from ssc_toolkit.training.run_folder import (
 from ssc_toolkit.training.summary import list_warnings, summary
 from ssc_toolkit.training.validation import ValidationSet
 from ssc_toolkit.training.validation_factory import check_validation_split, make_validation_set
+from ssc_toolkit.training.view_samplers import check_view_columns
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +119,13 @@ def pretrain(options: PretrainOptions) -> Path:
     signals = encoded_columns(
         tables[0], options.label_columns, options.validation_column
     )  # before any audio file is opened
+    if options.segments.columns:
+        check_view_columns(select_training_rows(tables[0]), options.segments)
     check_validation_split(tables[0], signals, options)
     with _as_input_errors():
         module = _make_module(options, tables, signals)
+    is_saved = as_encoder(options.encoder).is_saved
+    start = {ENCODER_START: describe_start(module.model.encoder)} if is_saved else {}
     if options.dry_run:
         with _as_input_errors():
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, None)
@@ -134,7 +140,7 @@ def pretrain(options: PretrainOptions) -> Path:
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim_run_folder(folder, options, _identity(found.parts))
+            claim_run_folder(folder, options, _identity(found.parts) | start)
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
@@ -298,7 +304,8 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
         if load_record(folder / TRAINING_TRACKS, "out") is None:
-            save_training_record(found.parts, folder)
+            encoder = as_encoder(options.encoder)
+            save_training_record(found.parts, folder, encoder.name if encoder.is_saved else None)
     measures = () if found.validation_set is None else found.validation_set.measures
     weights = () if options.loss.label_weight_end is None else (LABEL_WEIGHT,)
     recorded = (EFFECTIVE_RANK, *weights, *measures)

@@ -15,7 +15,13 @@ from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, join_records, record_tracks, save_record
+from ssc_toolkit.evaluation.leaks import (
+    TRAINING_TRACKS,
+    find_pretraining_record,
+    join_records,
+    record_tracks,
+    save_record,
+)
 from ssc_toolkit.files import (
     CHECKSUMS,
     read_checked_json,
@@ -209,12 +215,19 @@ def _read_starts(path: Path) -> list[Any]:
         return before
 
 
-def save_training_record(parts: Sequence[TrackTable], folder: Path) -> None:
+def save_training_record(parts: Sequence[TrackTable], folder: Path, start: str | None = None) -> None:
     """Save the names, content hashes, fingerprints and groups of the training tracks to the folder of a run.
 
-    The evaluation commands search for test tracks among them. `parts` are the track tables of the training.
+    The evaluation commands search for test tracks among them.
+
+    Args:
+        parts: track tables of the training.
+        folder: folder of the run.
+        start: saved encoder that the run starts from, whose training tracks are recorded too. None for a new encoder.
     """
-    save_record(join_records([record_tracks(part) for part in parts]), folder / TRAINING_TRACKS)
+    records = [record_tracks(part) for part in parts]
+    earlier = None if start is None else find_pretraining_record(start)
+    save_record(join_records(records if earlier is None else [*records, earlier]), folder / TRAINING_TRACKS)
 
 
 def save_encoder(model: ContrastiveModel, folder: Path, step: int, options: PretrainOptions) -> Path:
