@@ -3,6 +3,7 @@
 No module here imports torch or pandas, so that `--help` and errors in options are fast.
 """
 
+from ssc_toolkit.options.batches import BatchOptions, UnlabeledSource
 from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.options.demo import DemoOptions
@@ -31,6 +32,7 @@ from ssc_toolkit.options.training import (
 from ssc_toolkit.options.validation import ValidationOptions
 
 __all__ = [
+    "BatchOptions",
     "CompareOptions",
     "CorpusOptions",
     "DemoOptions",
@@ -54,5 +56,6 @@ __all__ = [
     "TableOptions",
     "TrackSource",
     "TrainerOptions",
+    "UnlabeledSource",
     "ValidationOptions",
 ]

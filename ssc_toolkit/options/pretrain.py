@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.batches import (
+    BatchOptions,
+    UnlabeledSource,
+    check_proportions,
+    name_unlabeled,
+    read_unlabeled,
+)
 from ssc_toolkit.options.chain import ChainOption, check_chain
 from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.encoder import EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.segments import SegmentOptions
-from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
+from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.options.training import (
     AUTO,
     LogOptions,
@@ -72,12 +79,14 @@ class PretrainOptions(TrackSource):
         dry_run: only print the estimated time, memory and disk space, and write nothing to `out`.
         title: text at the start of the progress line.
         unlabeled: additional tracks that are used without labels, in any form that `tracks` accepts.
-            `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
+            `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`. A list of sources can have proportions, as
+            in `[{tracks: A, proportion: 0.7}, {tracks: B, proportion: 0.3}]`.
         memory: number of embeddings of earlier batches that the loss uses as additional positives and negatives; 0 for
             none.
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
         readout: readout that the encoder is saved with.
+        batches: selection of the labeled tracks of a batch.
         segments: tracks and positions of the views.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
@@ -113,11 +122,12 @@ class PretrainOptions(TrackSource):
     workers: int = 0
     dry_run: bool = False
     title: str = "pretraining"
-    unlabeled: str | TrackSource | None = None
+    unlabeled: str | UnlabeledSource | TrackSource | list[str | dict[str, Any]] | None = None
     memory: int = 0
     loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
     projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
     readout: ReadoutOptions = ReadoutOptions()  # noqa: RUF009 - frozen
+    batches: BatchOptions = BatchOptions()  # noqa: RUF009 - frozen
     segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
@@ -138,11 +148,9 @@ class PretrainOptions(TrackSource):
 
     @property
     def sources(self) -> dict[str, TrackSource]:
-        """Track sources by the name of their argument: "tracks" and, if given, "unlabeled"."""
+        """Track sources by the name of their argument: "tracks", and "unlabeled" or "unlabeled[1]" and so on."""
         found = {"tracks": TrackSource(tracks=self.tracks, root=self.root, variant=self.variant)}
-        if self.unlabeled is not None:
-            found["unlabeled"] = as_source(self.unlabeled)
-        return found
+        return found | name_unlabeled(read_unlabeled(self.unlabeled))
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, or if the output folder contains a run with other settings."""
@@ -175,6 +183,7 @@ class PretrainOptions(TrackSource):
             self.loss,
             self.projector,
             self.readout,
+            self.batches,
             self.segments,
             self.validation,
             self.optimizer,
@@ -183,6 +192,8 @@ class PretrainOptions(TrackSource):
         ):
             group.check()
         self._check_view_columns()
+        self.batches.check_counts(bool(columns), self.labeled_fraction, self.batch_size)
+        check_proportions(self.unlabeled)
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")

@@ -157,7 +157,7 @@ def make_training_dataset(
     """Create the dataset of a training.
 
     Args:
-        parts: track table with labels and, optionally, a second table that is used without labels.
+        parts: track table with labels and, optionally, further tables that are used without labels.
         labels: labels of the first table.
         sample_rate: sample rate of the views in hertz.
         view_seconds: length of a view in seconds.
@@ -181,7 +181,7 @@ def make_training_dataset(
             max_unusable=max_unusable,
             dtype=dtype,
         )
-        for part, own in zip(parts, (labels, None), strict=False)
+        for part, own in zip(parts, (labels, *[None] * (len(parts) - 1)), strict=True)
     ]
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
 

@@ -24,6 +24,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, SeparateHeadsLoss
+from ssc_toolkit.options.batches import read_proportions
 from ssc_toolkit.options.encoder import as_encoder
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
@@ -68,13 +69,13 @@ from ssc_toolkit.training.precision import choose_precision, read_precision
 from ssc_toolkit.training.run_folder import (
     HISTORY,
     SUMMARY,
-    UNUSABLE_TRACKS,
     WRITTEN,
     check_folder,
     claim_run_folder,
     cut_history,
     record_start,
     remove_checkpoints,
+    report_name,
     save_encoder,
     save_training_record,
     verify_run,
@@ -141,7 +142,7 @@ def pretrain(options: PretrainOptions) -> Path:
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
             claim_run_folder(folder, options, _identity(found.parts) | start)
-            clear_leftovers(folder, names=WRITTEN)
+            clear_leftovers(folder, names=(*WRITTEN, *map(report_name, options.sources)))
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
             if first:
@@ -246,7 +247,7 @@ def _training_data(
     """
     usable = []
     for argument, table in zip(options.sources, tables, strict=True):
-        report = None if report_folder is None else report_folder / _report_name(argument)
+        report = None if report_folder is None else report_folder / report_name(argument)
         usable.append(check_audio(table, options.view_seconds, options.max_unusable, report=report))
     parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
     is_usable = kept_rows(tables[0], usable[0])
@@ -265,7 +266,14 @@ def _training_data(
         options.segments,
     )
     batches = SemiSupConDataModule(
-        dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
+        dataset,
+        options.batch_size,
+        options.labeled_fraction,
+        options.label_budget,
+        options.seed,
+        options.workers,
+        items_per_class=options.batches.balanced_items,
+        proportions=read_proportions(options.unlabeled),
     )
     validation_set = make_validation_set(usable[0], kept, options, batches)
     return _TrainingData(parts, train, batches, validation_set)
@@ -327,16 +335,14 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
 
 
-def _report_name(argument: str) -> str:
-    """Return the name of the file that lists the unusable audio files of the tracks in an argument."""
-    return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
-
-
 def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the hashes of the data of a run and the version of this library, by which a resumed run is checked."""
     identity = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
-    for more in parts[1:]:
-        identity |= {"unlabeled_hash": hash_training_table(more), "unlabeled_dataset": dataset_of(more)}
+    hashes, names = [hash_training_table(part) for part in parts[1:]], [dataset_of(part) for part in parts[1:]]
+    if len(hashes) == 1:
+        identity |= {"unlabeled_hash": hashes[0], "unlabeled_dataset": names[0]}
+    elif hashes:
+        identity |= {"unlabeled_hash": hashes, "unlabeled_dataset": names}
     return identity
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,10 @@ WRITTEN = (
     LEARNING_RATE_FILE,
     PRECISION_FILE,
     SUMMARY,
-    UNUSABLE_TRACKS,
-    f"unlabeled-{UNUSABLE_TRACKS}",
 )
 """Names of the files of a run in its folder."""
 
+_REPORT = re.compile(rf"(unlabeled(-\d+)?-)?{re.escape(UNUSABLE_TRACKS)}")
 _TRAIN_AGAIN = "restore it, or train again in another folder"
 _LOGS = (".log", ".out", ".err", ".txt")
 
@@ -104,6 +104,17 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
         write_checked_json(folder / SETTINGS, to_plain(select_settings(options) | dict(identity)))
 
 
+def report_name(argument: str) -> str:
+    """Return the name of the file that lists the unusable audio files of the tracks in an argument.
+
+    Examples:
+        >>> report_name("tracks"), report_name("unlabeled[2]")
+        ('unusable.csv', 'unlabeled-2-unusable.csv')
+    """
+    own = argument.replace("[", "-").replace("]", "")
+    return UNUSABLE_TRACKS if argument == "tracks" else f"{own}-{UNUSABLE_TRACKS}"
+
+
 def remove_checkpoints(folder: Path) -> None:
     """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
     for name in (BEST_CHECKPOINT, LEARNING_RATE_FILE, PRECISION_FILE, TRAINING_TRACKS):
@@ -122,11 +133,10 @@ def check_folder(folder: Path) -> None:
     """
     if holds_run(folder) or _is_begun(folder):
         return
-    allowed = (UNUSABLE_TRACKS, f"unlabeled-{UNUSABLE_TRACKS}")
     others = sorted(
         path.name
         for path in folder.iterdir()
-        if not path.name.startswith(".") and path.suffix not in _LOGS and path.name not in allowed
+        if not path.name.startswith(".") and path.suffix not in _LOGS and not _REPORT.fullmatch(path.name)
     )
     if others:
         raise InputError(
