@@ -17,6 +17,7 @@ from ssc_toolkit.augmentations.linear import Linear
 from ssc_toolkit.augmentations.mp3 import MP3
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
+from ssc_toolkit.augmentations.plain_chain import make_chain
 from ssc_toolkit.augmentations.presets import clmr_chain, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.published import PublishedDelay, PublishedNoise, PublishedPitchShift
 from ssc_toolkit.augmentations.reverb import ImpulseResponse, Reverb
@@ -64,5 +65,6 @@ __all__ = [
     "clmr_chain",
     "corruption",
     "from_config",
+    "make_chain",
     "semisupcon_chain",
 ]

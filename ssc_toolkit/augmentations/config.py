@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ssc_toolkit.augmentations.base import Augmentation
@@ -36,17 +37,11 @@ def from_config(
         >>> from_config(chain.to_config()).to_config() == chain.to_config()
         True
     """
-    from ssc_toolkit import augmentations
-
     if not isinstance(config, Mapping) or "name" not in config:
         raise ValueError(f"config: expected a dictionary with the name of a transform, got {config!r}")
     arguments = dict(config)
     name = arguments.pop("name")
-    known = {key: getattr(augmentations, key) for key in augmentations.__all__} | dict(classes or {})
-    kinds = {key: value for key, value in known.items() if _can_be_made(value)}
-    kind = kinds.get(name)
-    if kind is None:
-        raise ValueError(f"config: expected a transform among {', '.join(sorted(kinds))}, got {name!r}")
+    kind = find_transform(name, classes)
     if "transforms" in arguments:
         if not isinstance(arguments["transforms"], (list, tuple)):
             raise ValueError(f"config: expected the transforms of {name} as a list, got {arguments['transforms']!r}")
@@ -68,6 +63,31 @@ def from_config(
     if not open_files and arguments.get("files") is not None:
         raise ValueError(f"config: expected no audio files to open, got {name} with {str(arguments['files'])[:200]}")
     return kind(**arguments)
+
+
+def find_transform(
+    name: Any, classes: Mapping[str, type[Augmentation]] | None = None, also: Collection[str] = ()
+) -> type[Augmentation]:
+    """Return the class of a transform or container by its name. No module is imported.
+
+    Args:
+        name: name of the class.
+        classes: additional classes by name.
+        also: further names that the caller accepts, for the error message.
+
+    Raises:
+        ValueError: if there is no such class. The message suggests the most similar name.
+    """
+    from ssc_toolkit import augmentations
+
+    known = {key: getattr(augmentations, key) for key in augmentations.__all__} | dict(classes or {})
+    kinds = {key: value for key, value in known.items() if _can_be_made(value)}
+    if not isinstance(name, str) or name not in kinds:
+        names = [*sorted(kinds), *also]
+        near = difflib.get_close_matches(str(name), names, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"config: expected a transform among {', '.join(names)}, got {name!r:.100}{hint}")
+    return kinds[name]
 
 
 def _can_be_made(value: Any) -> bool:

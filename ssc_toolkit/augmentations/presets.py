@@ -29,6 +29,9 @@ from ssc_toolkit.checks import check_choice, check_number
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
 """Names of the stages of `semisupcon_chain` in order, for its argument `omit`."""
 
+CLMR_STAGES = ("polarity_inversion", "colored_noise", "gain", "filter", "delay", "pitch_shift", "reverb")
+"""Names of the stages of `clmr_chain` in order, for its argument `omit`."""
+
 CORRUPTIONS = (
     *STAGES,
     "time_stretch",

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.leaks import (
-    TRAINING_TRACKS,
     Leaks,
     TrackRecord,
     find_leaks,
-    load_record,
+    find_pretraining_record,
     record_tracks,
 )
 from ssc_toolkit.evaluation.probing.folds import CrossValidation
-from ssc_toolkit.paths import user_path
 
 PRETRAINING = "pretraining music"
 PROBE_TRAINING = "training set of the probes"
@@ -42,9 +40,7 @@ def load_pretraining(encoders: Mapping[str, str]) -> dict[str, TrackRecord | Non
     """
     records = {}
     for name, source in encoders.items():
-        folder = user_path(source, "encoder")
-        places = [folder, folder.absolute().parent] if folder.is_dir() else []
-        found = next((record for place in places if (record := load_record(place / TRAINING_TRACKS)) is not None), None)
+        found = find_pretraining_record(source)
         records[PRETRAINING if len(encoders) == 1 else f"{PRETRAINING} of {name}"] = found
     return records
 

@@ -90,6 +90,10 @@ class JoinedDataset(Dataset[dict[str, Any]]):
             del batch["places"]
         return batch
 
+    def rows_of_datasets(self) -> list[range]:
+        """Return the row numbers of each dataset in the concatenation."""
+        return [range(first, last) for first, last in itertools.pairwise(self._first)]
+
     def watch(self, notes: WorkerTrace) -> None:
         """Make each DataLoader worker record in `notes` which row it reads, for error messages."""
         for first, dataset in zip(self._first, self.datasets, strict=False):

@@ -200,7 +200,7 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
             )
         if name := name_of_infinite(self.state_dict()):
             raise ValueError(f"encoder: expected finite weights, got NaN or infinity in {name}")
-        own = {**_dictionary(self._hub_mixin_config), ENCODER_CLASS_KEY: type(self).__name__}
+        own = self.to_config()
         if self.readout != Readout():
             own[READOUT_KEY] = self.readout.to_config()
         more = _dictionary(config)
@@ -211,6 +211,16 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
         pushed = super().save_pretrained(save_directory, config=more | own, **kwargs)
         write_checksums(Path(save_directory), (CONFIG, WEIGHTS))
         return pushed
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the name of the class and the constructor arguments, as in `config.json` without the readout.
+
+        Examples:
+            >>> from ssc_toolkit.encoders import SampleCNN
+            >>> SampleCNN().to_config()["encoder_class"]
+            'SampleCNN'
+        """
+        return {**_dictionary(self._hub_mixin_config), ENCODER_CLASS_KEY: type(self).__name__}
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:

@@ -44,8 +44,19 @@ def find_saved_folder(name: Any, **download: Any) -> Path:
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {name!r}")
     folder = user_path(name)
-    if folder.exists() or not _may_be_on_the_hub(name):
-        return folder
+    return folder if folder.exists() or not _may_be_on_the_hub(name) else download_folder(name, **download)
+
+
+def download_folder(name: Any, **download: Any) -> Path:
+    """Download a saved encoder from the Hugging Face Hub, and return its folder in the cache.
+
+    Args:
+        name: name of a model on the Hub.
+        download: options of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        InputError: if the model cannot be downloaded.
+    """
     try:
         return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS, CHECKSUMS], **download))
     except (HfHubHTTPError, OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 No module here imports torch or pandas, so that `--help` and errors in options are fast.
 """
 
+from ssc_toolkit.options.batches import BatchOptions, UnlabeledSource
 from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.options.demo import DemoOptions
@@ -16,6 +17,7 @@ from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
+from ssc_toolkit.options.segments import SegmentOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.table import TableOptions
 from ssc_toolkit.options.tracks import TrackSource
@@ -25,12 +27,12 @@ from ssc_toolkit.options.training import (
     OptimizerOptions,
     ProjectorOptions,
     ReadoutOptions,
-    SegmentOptions,
     TrainerOptions,
 )
 from ssc_toolkit.options.validation import ValidationOptions
 
 __all__ = [
+    "BatchOptions",
     "CompareOptions",
     "CorpusOptions",
     "DemoOptions",
@@ -54,5 +56,6 @@ __all__ = [
     "TableOptions",
     "TrackSource",
     "TrainerOptions",
+    "UnlabeledSource",
     "ValidationOptions",
 ]

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from ssc_toolkit.checks import check_bool, check_choice, check_integer, check_positive
+from ssc_toolkit.checks import check_bool, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import ENCODERS
+from ssc_toolkit.options.checks import check_encoder
+from ssc_toolkit.options.names import ENCODERS, HUB_PREFIX, PUBLISHED_MODELS
+from ssc_toolkit.paths import missing_hint, user_path
 
-EncoderName: TypeAlias = Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"]
+_HUB_NAME = re.compile(r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions:
-    """Architecture of the encoder and arguments of its class. None: the default of the class.
+    """Architecture of the encoder and arguments of its class, or a saved encoder from which the training starts.
 
-    Each architecture accepts some of the arguments. `ssc_toolkit.encoders` describes them.
+    Each architecture accepts some of the arguments. `ssc_toolkit.encoders` describes them. None: the default of the
+    class. A saved encoder accepts no arguments.
 
     Args:
-        name: architecture: MelCNN, SampleCNN, SampleCNNXL, TUNePlus or ShortChunkCNN.
+        name: architecture (MelCNN, SampleCNN, SampleCNNXL, TUNePlus or ShortChunkCNN), or a saved encoder: its folder,
+            the file of a published checkpoint, hf:owner/name for one on the Hugging Face Hub, MTT_musicnn or
+            MSD_musicnn.
         sample_rate: sample rate of the waveforms in hertz, for all architectures. A store must have this sample rate.
         n_mels: number of mel bands, for MelCNN.
         n_fft: window length in samples, for MelCNN.
@@ -35,7 +42,7 @@ class EncoderOptions:
         {'max_hz': 8000.0}
     """
 
-    name: EncoderName = "MelCNN"
+    name: str = "MelCNN"
     sample_rate: int | None = None
     n_mels: int | None = None
     n_fft: int | None = None
@@ -51,9 +58,31 @@ class EncoderOptions:
         """Arguments of the class of the encoder that are not None, by name."""
         return {name: value for name, value in asdict(self).items() if name != "name" and value is not None}
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the training starts from the weights of a saved encoder."""
+        return self.name not in ENCODERS
+
+    def _check_saved(self) -> None:
+        """Raise InputError unless `name` is that of a saved encoder and no arguments are given. Download nothing."""
+        for name, value in self.given.items():
+            raise InputError(f"encoder.{name}: expected no value with a saved encoder, {self.name}, got {value}")
+        path = user_path(self.name, "encoder")
+        if path.is_dir():
+            check_encoder(self.name)
+        elif not (path.is_file() or self.name in PUBLISHED_MODELS or _HUB_NAME.fullmatch(self.name)):
+            near = difflib.get_close_matches(self.name, ENCODERS, 1)
+            hint = f"; did you mean {near[0]}?" if near else missing_hint(path)
+            raise InputError(
+                f"encoder: expected {', '.join(ENCODERS)}, or a saved encoder (a folder, the file of a checkpoint, "
+                f"{HUB_PREFIX}owner/name, {', '.join(PUBLISHED_MODELS)}), got {self.name!r:.200}{hint}"
+            )
+
     def check(self) -> None:
         """Raise InputError if a value is invalid, or if the architecture does not accept an argument."""
-        check_choice("encoder", self.name, ENCODERS)
+        if self.is_saved:
+            self._check_saved()
+            return
         accepted = ENCODERS[self.name]
         for name, value in self.given.items():
             if name not in accepted:
@@ -72,7 +101,7 @@ class EncoderOptions:
 
 def as_encoder(encoder: str | EncoderOptions) -> EncoderOptions:
     """Return options of an encoder, of which a text is the option `name`."""
-    return encoder if isinstance(encoder, EncoderOptions) else EncoderOptions(name=encoder)  # type: ignore[arg-type]
+    return encoder if isinstance(encoder, EncoderOptions) else EncoderOptions(name=encoder)
 
 
 def _check_strides(strides: Any) -> None:

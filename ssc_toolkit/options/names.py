@@ -1,7 +1,8 @@
 """Names and limits that options accept.
 
-METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because
-the modules that define them are slow to import. A test compares the copies with the originals.
+METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, HUB_PREFIX, STAGES, CLMR_STAGES, PRESETS, CORRUPTIONS and
+MAX_SEVERITY are copies, because the modules that define them are slow to import. A test compares the copies with the
+originals.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 PUBLISHED_MODELS = ("MTT_musicnn", "MSD_musicnn")
 """Names of the published models that can be used in place of the folder of a saved encoder."""
+HUB_PREFIX = "hf:"
+"""Beginning of the name of an encoder on the Hugging Face Hub."""
 PROJECTOR_FILES = ("projector.json", "projector.safetensors")
 """Names of the files of a projector next to an encoder."""
 
@@ -39,6 +42,10 @@ CHAIN = "chain"
 """Name among the corruptions that means the whole augmentation chain."""
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
 """Names of the stages of `semisupcon_chain` in order, for its argument `omit`."""
+CLMR_STAGES = ("polarity_inversion", "colored_noise", "gain", "filter", "delay", "pitch_shift", "reverb")
+"""Names of the stages of `clmr_chain` in order, for its argument `omit`."""
+PRESETS = {"semisupcon": STAGES, "semisupcon_published": STAGES, "clmr": CLMR_STAGES}
+"""Names of the preset chains of a training, with the names of their stages."""
 CORRUPTIONS = (
     *STAGES,
     *("time_stretch", "splice_out", "reverb", "chorus", "distortion", "compression", "reverse", "bitcrush", "mp3"),

@@ -86,7 +86,7 @@ class CommandLine(Generic[Options]):
             yield
         except InputError as error:
             name = str(error).partition(":")[0]
-            group, _, option = name.partition(".")
+            group, _, option = re.sub(r"\[\d+\]", "", name).partition(".")
             if name not in _FAULTS and not any(
                 text.startswith((f"--{name}=", f"--{name}.")) for text in self._arguments
             ):

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
-from ssc_toolkit.options.encoder import EncoderName, EncoderOptions, as_encoder
+from ssc_toolkit.options.batches import (
+    BatchOptions,
+    UnlabeledSource,
+    check_proportions,
+    name_unlabeled,
+    read_unlabeled,
+)
+from ssc_toolkit.options.chain import ChainOption, check_chain
+from ssc_toolkit.options.checks import check_choices
+from ssc_toolkit.options.encoder import EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
-from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
+from ssc_toolkit.options.segments import SegmentOptions
+from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.options.training import (
     AUTO,
     LogOptions,
@@ -18,7 +27,6 @@ from ssc_toolkit.options.training import (
     OptimizerOptions,
     ProjectorOptions,
     ReadoutOptions,
-    SegmentOptions,
     TrainerOptions,
 )
 from ssc_toolkit.options.validation import MEASURES, ValidationOptions
@@ -43,8 +51,8 @@ class PretrainOptions(TrackSource):
         labels: label columns. A cell contains one class or several classes separated by "|". An empty cell means that
             the label is unknown. Two tracks are positives if they are positives in at least one column. Without labels,
             the training is self-supervised.
-        encoder: architecture of the encoder, and arguments of its class. `--encoder=SampleCNN` is the same as
-            `--encoder.name=SampleCNN`.
+        encoder: architecture of the encoder and arguments of its class, or a saved encoder whose weights the training
+            starts from. `--encoder=SampleCNN` is the same as `--encoder.name=SampleCNN`.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         batch_size: number of tracks in a batch of one process.
@@ -56,9 +64,12 @@ class PretrainOptions(TrackSource):
         steps: number of optimizer steps. To make a run longer, rerun the command with more steps.
         learning_rate: maximum learning rate. "auto" chooses it by a range test of 60 steps before the first step, and
             records it in `learning_rate.json`.
-        severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
-        omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
-            delay. Omit pitch_shift if the labels depend on key or pitch.
+        chain: augmentation chain: a preset (semisupcon, semisupcon_published or clmr), or a list of stages. A stage is
+            the name of a preset, corruption or transform, or a dictionary with its name and arguments, such as
+            `{name: Gain, gain_db: [-6, 0], p: 0.5}`.
+        severity: severity of the preset in `chain`, from 0 (no augmentation) to 2.5; 1 is the published chain.
+        omit: stages of the preset in `chain` to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
+            delay and, with clmr, reverb. Omit pitch_shift if the labels depend on key or pitch.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
         keep_checkpoints_every: number of steps between checkpoints that are kept in `checkpoints/`; 0 to keep none.
@@ -68,13 +79,15 @@ class PretrainOptions(TrackSource):
         dry_run: only print the estimated time, memory and disk space, and write nothing to `out`.
         title: text at the start of the progress line.
         unlabeled: additional tracks that are used without labels, in any form that `tracks` accepts.
-            `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
+            `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`. A list of sources can have proportions, as
+            in `[{tracks: A, proportion: 0.7}, {tracks: B, proportion: 0.3}]`.
         memory: number of embeddings of earlier batches that the loss uses as additional positives and negatives; 0 for
             none.
         loss: weighting of the pairs of the loss.
         projector: projector between the encoder and the loss.
         readout: readout that the encoder is saved with.
-        segments: positions of the views of a track.
+        batches: selection of the labeled tracks of a batch.
+        segments: tracks and positions of the views.
         validation: validation on the tracks with the split "valid", best checkpoint and early stopping.
         optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and computation of the steps.
@@ -89,7 +102,7 @@ class PretrainOptions(TrackSource):
 
     out: str
     labels: tuple[str, ...] | str | None = None
-    encoder: EncoderName | EncoderOptions = "MelCNN"
+    encoder: str | EncoderOptions = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
     batch_size: int = 96
@@ -99,6 +112,7 @@ class PretrainOptions(TrackSource):
     temperature: float = 0.1
     steps: int = 1000
     learning_rate: float | Literal["auto"] = 1e-3
+    chain: ChainOption = "semisupcon"
     severity: float = 1.0
     omit: tuple[str, ...] = ()
     seed: int = 0
@@ -108,11 +122,12 @@ class PretrainOptions(TrackSource):
     workers: int = 0
     dry_run: bool = False
     title: str = "pretraining"
-    unlabeled: str | TrackSource | None = None
+    unlabeled: str | UnlabeledSource | TrackSource | list[str | dict[str, Any]] | None = None
     memory: int = 0
     loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
     projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
     readout: ReadoutOptions = ReadoutOptions()  # noqa: RUF009 - frozen
+    batches: BatchOptions = BatchOptions()  # noqa: RUF009 - frozen
     segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     validation: ValidationOptions = ValidationOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
@@ -133,11 +148,9 @@ class PretrainOptions(TrackSource):
 
     @property
     def sources(self) -> dict[str, TrackSource]:
-        """Track sources by the name of their argument: "tracks" and, if given, "unlabeled"."""
+        """Track sources by the name of their argument: "tracks", and "unlabeled" or "unlabeled[1]" and so on."""
         found = {"tracks": TrackSource(tracks=self.tracks, root=self.root, variant=self.variant)}
-        if self.unlabeled is not None:
-            found["unlabeled"] = as_source(self.unlabeled)
-        return found
+        return found | name_unlabeled(read_unlabeled(self.unlabeled))
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, or if the output folder contains a run with other settings."""
@@ -155,8 +168,7 @@ class PretrainOptions(TrackSource):
         check_fraction("label_budget", self.label_budget, allow_zero=False)
         check_fraction("max_unusable", self.max_unusable)
         check_choices(self)
-        check_severity(self.severity)
-        check_omit(self.omit)
+        check_chain(self.chain, self.severity, self.omit)
         for name, usual in (("label_weight", 1), ("label_weight_end", None)):
             if (value := getattr(self.loss, name)) != usual and not columns:
                 raise InputError(f"loss.{name}: expected labels as well, got {value} without labels")
@@ -171,6 +183,7 @@ class PretrainOptions(TrackSource):
             self.loss,
             self.projector,
             self.readout,
+            self.batches,
             self.segments,
             self.validation,
             self.optimizer,
@@ -178,6 +191,9 @@ class PretrainOptions(TrackSource):
             self.logs,
         ):
             group.check()
+        self._check_view_columns()
+        self.batches.check_counts(bool(columns), self.labeled_fraction, self.batch_size)
+        check_proportions(self.unlabeled)
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
@@ -200,6 +216,19 @@ class PretrainOptions(TrackSource):
                     f"the tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
                 )
         check_run_settings(user_path(self.out, "out"), self)
+
+    def _check_view_columns(self) -> None:
+        """Raise InputError if views from other tracks have no effect, or use labels outside of the label budget."""
+        for column in self.segments.columns:
+            if self.views < 2:
+                raise InputError(
+                    f"views: expected at least 2 with views from tracks of the same label, got {self.views}"
+                )
+            if self.label_budget < 1 and column in self.label_columns:
+                raise InputError(
+                    f"segments.column: expected a column that is not in labels with label_budget={self.label_budget}, "
+                    f"got {column}, whose labels outside of the budget would be used"
+                )
 
     def _check_separate_heads(self) -> None:
         """Raise InputError if one of the two losses of separate projectors would have no positives."""

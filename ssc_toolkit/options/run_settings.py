@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
+from ssc_toolkit.options.batches import read_proportions
 from ssc_toolkit.options.encoder import as_encoder
 
 CHECKPOINT = "last.ckpt"
@@ -48,7 +49,10 @@ _WITHOUT_EFFECT = (
 """Names of options that may change when a run is resumed. A name that ends with a dot means a group of options."""
 _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
 """Names of options that may change when a run is resumed, if hashes of tracks and labels are the same."""
+ENCODER_START = "encoder_start"
+"""Name of the setting with the class, arguments and hash of a saved encoder that a run started from."""
 _HASHES = {
+    ENCODER_START: "the saved encoder that the run started from has changed",
     "tracks_hash": "the tracks or their labels have changed",
     "unlabeled_hash": "the unlabeled tracks have changed",
 }
@@ -168,6 +172,8 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         flat["encoder"] = encoder.pop("name")
         flat |= {f"encoder.{argument}": value for argument, value in encoder.items()}
         flat.pop("encoder.name", None)
+    if "unlabeled" in values:  # its tracks are decided by their hash
+        flat["batches.proportions"] = read_proportions(values["unlabeled"])
     if "optimizer" in values:  # None and the default value are the same setting
         flat["optimizer.warmup"] = values["optimizer"].warmup_fraction
     return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}

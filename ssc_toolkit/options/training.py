@@ -215,42 +215,6 @@ class ReadoutOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """Positions of the views of a track.
-
-    Args:
-        sampler: "adjacent": views follow one another without a gap, as in the SemiSupCon paper. "same": all views are
-            the same segment, and differ by augmentation only. "random": positions are random; the gaps limit the
-            distance of views.
-        min_gap_seconds: minimum time from the end of a view to the start of the next one, at least 0, for "random".
-            None: views may overlap.
-        max_gap_seconds: maximum time from the end of a view to the start of the next one, at least the minimum, for
-            "random". None: no maximum.
-        silence_threshold_db: level below which half a second of a track is silent, in dB relative to its loudest half
-            second, such as -40. Views avoid such stretches. The tracks must come from a store. None: silence is not
-            avoided.
-    """
-
-    sampler: Literal["adjacent", "same", "random"] = "adjacent"
-    min_gap_seconds: float | None = None
-    max_gap_seconds: float | None = None
-    silence_threshold_db: float | None = None
-
-    def check(self) -> None:
-        """Raise InputError for a value out of range, or for a gap that the sampler does not use."""
-        check_choices(self, "segments.")
-        if self.silence_threshold_db is not None:
-            check_number("segments.silence_threshold_db", self.silence_threshold_db, -200, -1)
-        for name, least in (("min_gap_seconds", 0.0), ("max_gap_seconds", self.min_gap_seconds or 0.0)):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            check_number(f"segments.{name}", value, least)
-            if self.sampler != "random":
-                raise InputError(f"segments.{name}: expected segments.sampler=random, got {self.sampler}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class LogOptions:
     """Logs of a training, in addition to `history.csv`.
 

@@ -3,6 +3,7 @@
 from ssc_toolkit.samplers.audible import AudibleBlocks
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
+from ssc_toolkit.samplers.joined import JoinedBatchSampler
 from ssc_toolkit.samplers.label_budget import label_budget, uncovered_classes
 from ssc_toolkit.samplers.labeled import MixedStream, with_labeled
 from ssc_toolkit.samplers.same_label import SameLabelTracks
@@ -14,6 +15,7 @@ __all__ = [
     "AdjacentSegments",
     "AudibleBlocks",
     "BalancedBatchSampler",
+    "JoinedBatchSampler",
     "MixedStream",
     "NumberedBatchSampler",
     "RandomSegments",

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import as_integer, as_tensor, check_fraction
+from ssc_toolkit.checks import as_integer, as_tensor, check_fraction, check_number
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.label_budget import as_readable_integers, label_budget
+from ssc_toolkit.samplers.proportions import ProportionedCycles
 from ssc_toolkit.samplers.shared_pool import SharedPool
 from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle
 
@@ -45,6 +46,10 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         world_size: number of processes.
         steps: number of batches in an epoch. None: the number of batches in one pass over each set, the larger of the
             two numbers.
+        sources: dataset indices of parts of the unlabeled items, such as those of different datasets. No item is in two
+            parts.
+        proportions: fraction of the unlabeled items of the batches that comes from each part, above 0. If their sum is
+            below 1, the other unlabeled items give the rest, and if it is 1, the other unlabeled items are not drawn.
 
     Attributes:
         labeled: dataset indices of the items in the labeled set, (labeled items,) int64.
@@ -77,6 +82,8 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         rank: int = 0,
         world_size: int = 1,
         steps: int | None = None,
+        sources: Sequence[Sequence[int] | Tensor] = (),
+        proportions: Sequence[float] = (),
     ) -> None:
         super().__init__(batch_size, seed, rank, world_size, steps)
         batch_size, seed, world_size = self.batch_size, self.seed, self.world_size
@@ -84,6 +91,9 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         label_budget = check_fraction("label_budget", label_budget)
         self._global_size = batch_size * world_size
         self.labeled, self.unlabeled = _split_by_budget(labeled, unlabeled, label_budget, labels, seed)
+        self._pools, self._proportions = _split_by_source(self.unlabeled, unlabeled, sources, proportions)
+        if self._pools:
+            self.unlabeled = torch.cat(self._pools)
         if labeled_fraction > 0 and not len(self.labeled):
             raise ValueError(f"labeled: expected at least 1 item for labeled_fraction={labeled_fraction}, got none")
         if labeled_fraction < 1 and not len(self.unlabeled):
@@ -97,7 +107,11 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         if self.shares_pool and len(self.labeled) >= self._global_size:
             self._shared = SharedPool(self.labeled, self._global_size, labeled_fraction, seed)
         self._labeled_rounds = ShuffledCycle(self.labeled, largest, seed, "labeled", aligned)
-        self._unlabeled_rounds = ShuffledCycle(self.unlabeled, others, seed, "unlabeled", aligned)
+        self._unlabeled_rounds: ShuffledCycle | ProportionedCycles
+        if self._pools:
+            self._unlabeled_rounds = ProportionedCycles(self._pools, self._proportions, others, seed, "unlabeled")
+        else:
+            self._unlabeled_rounds = ShuffledCycle(self.unlabeled, others, seed, "unlabeled", aligned)
 
     def batch(self, number: int) -> list[SampledIndex]:
         """Return batch `number` of this process, labeled items first. Batches are numbered from 0 over all epochs."""
@@ -115,10 +129,13 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
     def batches_of_a_pass(self) -> int:
         sides = ((self.labeled, self.labeled_fraction), (self.unlabeled, 1 - self.labeled_fraction))
         passes = [len(side) / (fraction * self._global_size) for side, fraction in sides if fraction > 0]
+        parts = zip(self._pools, self._proportions, strict=True)
+        rest = (1 - self.labeled_fraction) * self._global_size
+        passes += [len(pool) / (own * rest) for pool, own in parts if rest > 0]
         return max(1, math.floor(max(passes)))
 
     def settings(self) -> tuple[float | Tensor, ...]:
-        return self.labeled_fraction, self.labeled, self.unlabeled
+        return self.labeled_fraction, self.labeled, self.unlabeled, *self._proportions, *self._pools
 
     def _is_small(self, largest: int) -> bool:
         """Return whether there are fewer unlabeled items than three batches of all processes need.
@@ -188,3 +205,42 @@ def _split_by_budget(
     if not len(unknown):
         unknown = known
     return known, unknown
+
+
+def _split_by_source(
+    unlabeled: Tensor,
+    given: Sequence[int] | Tensor,
+    sources: Sequence[Sequence[int] | Tensor],
+    proportions: Sequence[float],
+) -> tuple[list[Tensor], list[float]]:
+    """Return the parts of the unlabeled items and their fractions, the last one that of the items in no source.
+
+    Args:
+        unlabeled: dataset indices of all items that are drawn without labels.
+        given: argument `unlabeled` of the sampler, which contains the sources.
+        sources: as for `SemiSupervisedBatchSampler`.
+        proportions: as for `SemiSupervisedBatchSampler`.
+    """
+    if len(sources) != len(proportions):
+        raise ValueError(f"proportions: expected one for each of {len(sources)} sources, got {len(proportions)}")
+    if not len(sources):
+        return [], []
+    fractions = [check_number("proportions", fraction, 0, 1) for fraction in proportions]
+    total = sum(fractions)
+    if min(fractions) == 0 or total > 1 + 1e-9:
+        raise ValueError(f"proportions: expected numbers above 0 with a sum of at most 1, got {fractions}")
+    pools = [_indices("sources", source) for source in sources]
+    for pool in pools:
+        if not len(pool):
+            raise ValueError("sources: expected at least 1 item in each source, got none")
+    everything = torch.cat(pools)
+    if not torch.isin(everything, _indices("unlabeled", given)).all() or len(everything.unique()) < len(everything):
+        raise ValueError("sources: expected different items, all of them unlabeled")
+    if total > 1 - 1e-9:
+        return pools, [fraction / total for fraction in fractions]
+    rest = unlabeled[~torch.isin(unlabeled, everything)]
+    if not len(rest):
+        raise ValueError(
+            f"proportions: expected a sum of 1, because no unlabeled items are outside of the sources, got {total:g}"
+        )
+    return [*pools, rest], [*fractions, 1 - total]

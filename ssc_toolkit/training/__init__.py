@@ -1,6 +1,7 @@
 """Pretraining with Lightning: module, data module, callbacks and options."""
 
 from ssc_toolkit.options import (
+    BatchOptions,
     EncoderOptions,
     LogOptions,
     LossOptions,
@@ -11,6 +12,7 @@ from ssc_toolkit.options import (
     SegmentOptions,
     TrackSource,
     TrainerOptions,
+    UnlabeledSource,
     ValidationOptions,
 )
 from ssc_toolkit.training.callbacks.best_checkpoint import BestCheckpoint
@@ -29,6 +31,7 @@ from ssc_toolkit.training.validation import ValidationSet
 
 __all__ = [
     "AtomicCheckpointIO",
+    "BatchOptions",
     "BestCheckpoint",
     "CollapseWarning",
     "EncoderOptions",
@@ -47,6 +50,7 @@ __all__ = [
     "StopOnSignal",
     "TrackSource",
     "TrainerOptions",
+    "UnlabeledSource",
     "Validation",
     "ValidationOptions",
     "ValidationSet",

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, Encoder, Projector, ProjectorHeads, make_encoder
+from ssc_toolkit.encoders.pretrained import load_by_source, make_saved_encoder
 from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.models import hash_model
 from ssc_toolkit.files import reading
 from ssc_toolkit.options import EncoderOptions, ProjectorOptions
+from ssc_toolkit.options.run_settings import ENCODER_START
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import load_checkpoint
 
@@ -41,8 +44,8 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
     Raises:
         InputError: if the checkpoint is damaged, contains the weights of another model, or contains NaN or infinity.
     """
-    name = settings.get("encoder")
-    if name not in ENCODERS:
+    name, start = settings.get("encoder"), settings.get(ENCODER_START)
+    if name not in ENCODERS and not isinstance(start, dict):
         raise InputError(f"run: expected one of {', '.join(ENCODERS)} as the encoder of the run, got {name!r}")
     content = load_checkpoint(path, "cpu", "checkpoint", _ADVICE)
     with reading("checkpoint", path, _ADVICE):
@@ -51,7 +54,7 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
         weights = _trained(content["state_dict"]) if average is None else average["weights"]
         if type(step) is not int or not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("it is not a checkpoint of a training")
-    encoder = make_run_encoder(_encoder_options(settings))
+    encoder = make_saved_encoder(start) if isinstance(start, dict) else make_run_encoder(_encoder_options(settings))
     if readout := {key: settings[f"readout.{key}"] for key in _READOUT if f"readout.{key}" in settings}:
         encoder.set_readout(**readout)  # runs of earlier versions have none
     with torch.device("meta"):  # the widths in settings of somebody else could need any amount of memory
@@ -69,11 +72,13 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
 
 
 def make_run_encoder(options: EncoderOptions) -> Encoder:
-    """Create the untrained encoder of a training.
+    """Create the encoder of a training: an untrained one, or a saved one, in training mode and in float32.
 
     Raises:
-        InputError: if the class of the encoder does not accept an argument.
+        InputError: if the class of the encoder does not accept an argument, or if a saved encoder cannot be loaded.
     """
+    if options.is_saved:
+        return load_by_source(options.name).float().train()
     try:
         encoder = make_encoder(options.name, **options.given)
     except ValueError as error:
@@ -84,6 +89,11 @@ def make_run_encoder(options: EncoderOptions) -> Encoder:
             f"encoder.max_hz: expected at most {highest:g}, half the sample rate of the encoder, got {options.max_hz:g}"
         )
     return encoder
+
+
+def describe_start(encoder: Encoder) -> dict[str, Any]:
+    """Return the class, arguments and hash of the weights of a saved encoder, for the settings of a run."""
+    return {**encoder.to_config(), "hash": hash_model(encoder)}
 
 
 def make_projector(encoder: Encoder, options: ProjectorOptions) -> nn.Module:

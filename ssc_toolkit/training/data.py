@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +17,12 @@ from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.data.labels import find_labeled_rows, list_classes_of_rows
 from ssc_toolkit.data.worker_trace import WorkerTrace
 from ssc_toolkit.processes import safe_children
-from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
+from ssc_toolkit.samplers import (
+    BalancedBatchSampler,
+    JoinedBatchSampler,
+    NumberedBatchSampler,
+    SemiSupervisedBatchSampler,
+)
 from ssc_toolkit.seeds import make_generator
 
 
@@ -40,6 +45,11 @@ class SemiSupConDataModule(pl.LightningDataModule):
         workers: number of additional processes that read audio. If 0, the training process reads the audio.
         batch_sampler: sampler used instead of `batch_size`, `labeled_fraction` and `label_budget`, such as a
             `BalancedBatchSampler`. Each of its batches contains the items of all processes.
+        items_per_class: number of labeled items of each class in a batch of all processes, drawn by a
+            `BalancedBatchSampler`. The number of labeled items of a batch must be a multiple of it. None: labeled items
+            are drawn at random.
+        proportions: fractions of the unlabeled items that come from the second, third … dataset of a `JoinedDataset`,
+            as for `SemiSupervisedBatchSampler`. Empty: unlabeled items are drawn from all datasets at random.
 
     Raises:
         InputError: if a number is out of range.
@@ -55,6 +65,8 @@ class SemiSupConDataModule(pl.LightningDataModule):
         seed: int = 0,
         workers: int = 0,
         batch_sampler: NumberedBatchSampler | None = None,
+        items_per_class: int | None = None,
+        proportions: Sequence[float] = (),
     ) -> None:
         super().__init__()
         check_integer("batch_size", batch_size, 1)
@@ -71,6 +83,8 @@ class SemiSupConDataModule(pl.LightningDataModule):
         self.notes = WorkerTrace(workers)
         self._labeled = find_labeled_rows(dataset.labels, len(dataset))
         self._given = batch_sampler
+        self.items_per_class = None if items_per_class is None else check_integer("items_per_class", items_per_class, 1)
+        self.proportions = tuple(proportions)
         self._sampler = self.batch_sampler()  # fail early if a setting is invalid
 
     def labeled_rows(self) -> Tensor:
@@ -80,13 +94,18 @@ class SemiSupConDataModule(pl.LightningDataModule):
     def budget(self) -> Tensor:
         """Return the positions in `labeled_rows()` of the tracks whose labels are used, int64 (tracks,)."""
         rows = self.labeled_rows()
-        usable = getattr(self._sampler, "labeled", rows)
+        sampler = self._sampler if self.items_per_class is None else self._semi_supervised(1)
+        usable = getattr(sampler, "labeled", rows)
         return torch.isin(rows, usable).nonzero()[:, 0]
 
     def batch_sampler(self, world_size: int = 1) -> NumberedBatchSampler:
         """Return the sampler of the batches, each of which contains the items of all `world_size` processes."""
         if self._given is not None:
             return self._given
+        sampler = self._semi_supervised(world_size)
+        return sampler if self.items_per_class is None else self._balanced(sampler, self.items_per_class)
+
+    def _semi_supervised(self, world_size: int) -> SemiSupervisedBatchSampler:
         labels = self.dataset.labels
         return SemiSupervisedBatchSampler(
             self.labeled_rows(),
@@ -96,7 +115,39 @@ class SemiSupConDataModule(pl.LightningDataModule):
             label_budget=self.label_budget,
             labels=None if labels is None else list_classes_of_rows(labels).index_select(0, self.labeled_rows()),
             seed=self.seed,
+            **self._sources(),
         )
+
+    def _balanced(self, sampler: SemiSupervisedBatchSampler, items_per_class: int) -> NumberedBatchSampler:
+        """Return a sampler of balanced labeled items, and of the same unlabeled items that `sampler` draws."""
+        labels = self.dataset.labels
+        count = round(sampler.labeled_fraction * sampler.batch_size)
+        if labels is None or count == 0 or count % items_per_class:
+            raise ValueError(
+                f"items_per_class: expected a divisor of the number of labeled items in a batch, {count}, got "
+                f"{items_per_class}"
+            )
+        usable = torch.zeros(len(self.dataset), dtype=torch.bool)
+        usable[sampler.labeled] = True
+        classes = list_classes_of_rows(labels)
+        balanced = BalancedBatchSampler(
+            classes, count // items_per_class, items_per_class, labeled=usable, seed=self.seed
+        )
+        if count == sampler.batch_size:
+            return balanced
+        size = sampler.batch_size - count
+        others = SemiSupervisedBatchSampler(
+            [], sampler.unlabeled, size, labeled_fraction=0.0, seed=self.seed, **self._sources()
+        )
+        return JoinedBatchSampler([balanced, others])
+
+    def _sources(self) -> dict[str, Any]:
+        """Return the arguments of the sampler for the proportions of the datasets."""
+        if not self.proportions:
+            return {}
+        if not isinstance(self.dataset, JoinedDataset):
+            raise ValueError("proportions: expected several datasets, got one")
+        return {"sources": self.dataset.rows_of_datasets()[1:], "proportions": self.proportions}
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,10 +14,8 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options import SegmentOptions
 from ssc_toolkit.options.tracks import TrackSource, source_named
-from ssc_toolkit.samplers import AdjacentSegments, AudibleBlocks, RandomSegments, SameSegment, ViewSampler
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
-
-logger = logging.getLogger(__name__)
+from ssc_toolkit.training.view_samplers import make_part_sampler
 
 Signals = Labels | dict[str, Labels] | None
 """Type of the labels of a training: None, those of one column, or those of several columns by name."""
@@ -160,16 +157,16 @@ def make_training_dataset(
     """Create the dataset of a training.
 
     Args:
-        parts: track table with labels and, optionally, a second table that is used without labels.
+        parts: track table with labels and, optionally, further tables that are used without labels.
         labels: labels of the first table.
         sample_rate: sample rate of the views in hertz.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         max_unusable: maximum fraction of the tracks that may fail to decode.
-        segments: positions of the views of a track.
+        segments: tracks and positions of the views.
 
     Raises:
-        InputError: as for `make_view_sampler`.
+        InputError: as for `make_part_sampler`.
     """
     # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
@@ -180,48 +177,13 @@ def make_training_dataset(
             view_seconds,
             views,
             own,
-            view_sampler=make_view_sampler(segments, sample_rate, _audible_blocks(part, segments, sample_rate)),
+            view_sampler=make_part_sampler(part, segments, sample_rate),
             max_unusable=max_unusable,
             dtype=dtype,
         )
-        for part, own in zip(parts, (labels, None), strict=False)
+        for part, own in zip(parts, (labels, *[None] * (len(parts) - 1)), strict=True)
     ]
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
-
-
-def make_view_sampler(options: SegmentOptions, sample_rate: int, audible: AudibleBlocks | None = None) -> ViewSampler:
-    """Return the sampler of the positions of views.
-
-    Args:
-        options: options of the sampler.
-        sample_rate: sample rate of the tracks in hertz.
-        audible: audible blocks of the tracks, by which views avoid silent stretches, or None.
-    """
-    if options.sampler == "same":
-        return SameSegment(audible=audible)
-    if options.sampler == "adjacent":
-        return AdjacentSegments(audible=audible)
-    return RandomSegments(options.min_gap_seconds, options.max_gap_seconds, sample_rate=sample_rate, audible=audible)
-
-
-def _audible_blocks(table: TrackTable, options: SegmentOptions, sample_rate: int) -> AudibleBlocks | None:
-    """Return the audible blocks of the tracks of a table, or None if silent stretches are not avoided.
-
-    Raises:
-        InputError: if the tracks are not in a store, or if the store has no levels.
-    """
-    if options.silence_threshold_db is None:
-        return None
-    store = open_store_of(table, sample_rate)
-    if store is None:
-        raise InputError("segments.silence_threshold_db: expected tracks from a store, got audio files")
-    audible = store.audible_blocks(options.silence_threshold_db, store.rows_of(table["path"].tolist()))
-    if bool(audible.is_silent.any()):
-        logger.warning(
-            "%d of %d tracks are silent throughout; their views are at any position",
-            int(audible.is_silent.sum()), len(audible),
-        )  # fmt: skip
-    return audible
 
 
 def _all_positive(signal: Labels, min_shared: int) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ssc_toolkit import __version__
-from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.augmentations import make_chain
 from ssc_toolkit.data import Labels, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import check_all_audio, kept_rows
@@ -24,12 +24,14 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, SeparateHeadsLoss
+from ssc_toolkit.options.batches import read_proportions
 from ssc_toolkit.options.encoder import as_encoder
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
     BEST_CHECKPOINT,
     CHECKPOINT,
     ENCODER_FOLDER,
+    ENCODER_START,
     KEPT_FOLDER,
     holds_run,
     trained_steps,
@@ -42,7 +44,7 @@ from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.label_weight import LABEL_WEIGHT
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
-from ssc_toolkit.training.checkpoint_model import make_projector, make_run_encoder
+from ssc_toolkit.training.checkpoint_model import describe_start, make_projector, make_run_encoder
 from ssc_toolkit.training.checkpoints import check_best_checkpoint, check_checkpoint, check_space, check_steps
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
@@ -67,13 +69,13 @@ from ssc_toolkit.training.precision import choose_precision, read_precision
 from ssc_toolkit.training.run_folder import (
     HISTORY,
     SUMMARY,
-    UNUSABLE_TRACKS,
     WRITTEN,
     check_folder,
     claim_run_folder,
     cut_history,
     record_start,
     remove_checkpoints,
+    report_name,
     save_encoder,
     save_training_record,
     verify_run,
@@ -81,6 +83,7 @@ from ssc_toolkit.training.run_folder import (
 from ssc_toolkit.training.summary import list_warnings, summary
 from ssc_toolkit.training.validation import ValidationSet
 from ssc_toolkit.training.validation_factory import check_validation_split, make_validation_set
+from ssc_toolkit.training.view_samplers import check_view_columns
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +118,8 @@ def pretrain(options: PretrainOptions) -> Path:
         make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
     signals, module = prepare_tables(options, tables)  # before any audio file is opened
+    is_saved = as_encoder(options.encoder).is_saved
+    start = {ENCODER_START: describe_start(module.model.encoder)} if is_saved else {}
     if options.dry_run:
         with _as_input_errors():
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, None)
@@ -129,8 +134,8 @@ def pretrain(options: PretrainOptions) -> Path:
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim_run_folder(folder, options, _identity(found.parts))
-            clear_leftovers(folder, names=WRITTEN)
+            claim_run_folder(folder, options, _identity(found.parts) | start)
+            clear_leftovers(folder, names=(*WRITTEN, *map(report_name, options.sources)))
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
             if first:
@@ -155,6 +160,8 @@ def prepare_tables(
         InputError: if the tables lack a column, or if options do not fit to the tables or to each other.
     """
     signals = encoded_columns(tables[0], options.label_columns, options.validation_column)
+    if options.segments.columns:
+        check_view_columns(select_training_rows(tables[0]), options.segments)
     check_validation_split(tables[0], signals, options)
     with _as_input_errors():
         return signals, _make_module(options, tables, signals)
@@ -206,7 +213,7 @@ def _make_module(
     module = SemiSupConModule(
         model,
         _make_loss(options, target),
-        semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
+        make_chain(options.chain, model.encoder.sample_rate, options.severity, options.omit),
         1.0 if isinstance(options.learning_rate, str) else options.learning_rate,  # "auto" is chosen later
         options.optimizer.warmup_fraction,
         options.seed,
@@ -251,7 +258,7 @@ def _training_data(
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
     """
-    reports = None if report_folder is None else {name: report_folder / _report_name(name) for name in options.sources}
+    reports = None if report_folder is None else {name: report_folder / report_name(name) for name in options.sources}
     by_argument = dict(zip(options.sources, tables, strict=True))
     usable = check_all_audio(by_argument, options.view_seconds, options.max_unusable, reports)
     parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
@@ -271,7 +278,14 @@ def _training_data(
         options.segments,
     )
     batches = SemiSupConDataModule(
-        dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
+        dataset,
+        options.batch_size,
+        options.labeled_fraction,
+        options.label_budget,
+        options.seed,
+        options.workers,
+        items_per_class=options.batches.balanced_items,
+        proportions=read_proportions(options.unlabeled),
     )
     validation_set = make_validation_set(usable[0], kept, options, batches)
     return _TrainingData(parts, train, batches, validation_set)
@@ -310,7 +324,8 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
         if load_record(folder / TRAINING_TRACKS, "out") is None:
-            save_training_record(found.parts, folder)
+            encoder = as_encoder(options.encoder)
+            save_training_record(found.parts, folder, encoder.name if encoder.is_saved else None)
     measures = () if found.validation_set is None else found.validation_set.measures
     weights = () if options.loss.label_weight_end is None else (LABEL_WEIGHT,)
     recorded = (EFFECTIVE_RANK, *weights, *measures)
@@ -332,16 +347,14 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
 
 
-def _report_name(argument: str) -> str:
-    """Return the name of the file that lists the unusable audio files of the tracks in an argument."""
-    return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
-
-
 def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the hashes of the data of a run and the version of this library, by which a resumed run is checked."""
     identity = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
-    for more in parts[1:]:
-        identity |= {"unlabeled_hash": hash_training_table(more), "unlabeled_dataset": dataset_of(more)}
+    hashes, names = [hash_training_table(part) for part in parts[1:]], [dataset_of(part) for part in parts[1:]]
+    if len(hashes) == 1:
+        identity |= {"unlabeled_hash": hashes[0], "unlabeled_dataset": names[0]}
+    elif hashes:
+        identity |= {"unlabeled_hash": hashes, "unlabeled_dataset": names}
     return identity
 
 

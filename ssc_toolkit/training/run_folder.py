@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, join_records, record_tracks, save_record
+from ssc_toolkit.evaluation.leaks import (
+    TRAINING_TRACKS,
+    find_pretraining_record,
+    join_records,
+    record_tracks,
+    save_record,
+)
 from ssc_toolkit.files import (
     CHECKSUMS,
     read_checked_json,
@@ -72,11 +79,10 @@ WRITTEN = (
     LEARNING_RATE_FILE,
     PRECISION_FILE,
     SUMMARY,
-    UNUSABLE_TRACKS,
-    f"unlabeled-{UNUSABLE_TRACKS}",
 )
 """Names of the files of a run in its folder."""
 
+_REPORT = re.compile(rf"(unlabeled(-\d+)?-)?{re.escape(UNUSABLE_TRACKS)}")
 _TRAIN_AGAIN = "restore it, or train again in another folder"
 _LOGS = (".log", ".out", ".err", ".txt")
 
@@ -98,6 +104,17 @@ def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[s
         write_checked_json(folder / SETTINGS, to_plain(select_settings(options) | dict(identity)))
 
 
+def report_name(argument: str) -> str:
+    """Return the name of the file that lists the unusable audio files of the tracks in an argument.
+
+    Examples:
+        >>> report_name("tracks"), report_name("unlabeled[2]")
+        ('unusable.csv', 'unlabeled-2-unusable.csv')
+    """
+    own = argument.replace("[", "-").replace("]", "")
+    return UNUSABLE_TRACKS if argument == "tracks" else f"{own}-{UNUSABLE_TRACKS}"
+
+
 def remove_checkpoints(folder: Path) -> None:
     """Remove what an earlier training left in the folder of a run whose training starts from its first step."""
     for name in (BEST_CHECKPOINT, LEARNING_RATE_FILE, PRECISION_FILE, TRAINING_TRACKS):
@@ -116,11 +133,10 @@ def check_folder(folder: Path) -> None:
     """
     if holds_run(folder) or _is_begun(folder):
         return
-    allowed = (UNUSABLE_TRACKS, f"unlabeled-{UNUSABLE_TRACKS}")
     others = sorted(
         path.name
         for path in folder.iterdir()
-        if not path.name.startswith(".") and path.suffix not in _LOGS and path.name not in allowed
+        if not path.name.startswith(".") and path.suffix not in _LOGS and not _REPORT.fullmatch(path.name)
     )
     if others:
         raise InputError(
@@ -209,12 +225,19 @@ def _read_starts(path: Path) -> list[Any]:
         return before
 
 
-def save_training_record(parts: Sequence[TrackTable], folder: Path) -> None:
+def save_training_record(parts: Sequence[TrackTable], folder: Path, start: str | None = None) -> None:
     """Save the names, content hashes, fingerprints and groups of the training tracks to the folder of a run.
 
-    The evaluation commands search for test tracks among them. `parts` are the track tables of the training.
+    The evaluation commands search for test tracks among them.
+
+    Args:
+        parts: track tables of the training.
+        folder: folder of the run.
+        start: saved encoder that the run starts from, whose training tracks are recorded too. None for a new encoder.
     """
-    save_record(join_records([record_tracks(part) for part in parts]), folder / TRAINING_TRACKS)
+    records = [record_tracks(part) for part in parts]
+    earlier = None if start is None else find_pretraining_record(start)
+    save_record(join_records(records if earlier is None else [*records, earlier]), folder / TRAINING_TRACKS)
 
 
 def save_encoder(model: ContrastiveModel, folder: Path, step: int, options: PretrainOptions) -> Path:

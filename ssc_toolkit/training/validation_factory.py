@@ -12,8 +12,9 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.options.validation import MEASURES, PROBE_SCORE
 from ssc_toolkit.training.data import SemiSupConDataModule
-from ssc_toolkit.training.dataset_factory import find_training_rows, make_view_sampler
+from ssc_toolkit.training.dataset_factory import find_training_rows
 from ssc_toolkit.training.validation import ValidationSet
+from ssc_toolkit.training.view_samplers import make_view_sampler
 
 _MIN_VIEWS = 2
 _MIN_TRACKS = 2

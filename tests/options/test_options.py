@@ -101,7 +101,7 @@ def test_help_and_errors_in_options_need_no_torch(folder):
         (["pretrain", "--config=nowhere.yaml"], 2, "config: there is no file nowhere.yaml"),
         (["pretrain", "music", "--out=run", "--temperature=0.2"], 2, "temperature was 0.1, is 0.2"),
         (["pretrain", "music", "--out=a", "--steps=0"], 2, "steps: expected an integer of at least 1"),
-        (["pretrain", "music", "--out=a", "--encoder=Big"], 2, "encoder.name: expected one of 'MelCNN', 'SampleCNN'"),
+        (["pretrain", "music", "--out=a", "--encoder=Big"], 2, "encoder: expected MelCNN, SampleCNN"),
         (
             ["pretrain", "music", "--out=a", "--encoder=SampleCNN", "--encoder.max_hz=1"],
             2,

@@ -183,8 +183,6 @@ def test_options_of_a_study_are_those_of_pretrain():
         (["--steps=many"], "steps: expected an integer written in digits, got many"),
         (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', 'auto', got 8"),
         (["--unlabeled.root=x"], "unlabeled.root: expected unlabeled.tracks as well, got none"),
-        (["--encoder=Big"], "encoder.name: expected one of 'MelCNN', 'SampleCNN', 'SampleCNNXL'"),
-        (["--encoder=null"], "encoder.name: expected one of 'MelCNN'"),
         (["--encoder.max_herz=1"], "did you mean --encoder.max_hz?; encoder has the options name, sample_rate, n_mels"),
         (["--encoder.max_hz=high"], "encoder.max_hz: expected a number, got high"),
         (["--encoder.n_mels=9.5"], "encoder.n_mels: expected an integer written in digits, got 9.5"),

@@ -35,8 +35,8 @@ from ssc_toolkit.training import (
 )
 from ssc_toolkit.training.callbacks.label_weight import LabelWeight, interpolate
 from ssc_toolkit.training.checkpoint_model import load_checkpoint_model
-from ssc_toolkit.training.dataset_factory import make_view_sampler
 from ssc_toolkit.training.validation import ValidationSet
+from ssc_toolkit.training.view_samplers import make_view_sampler
 
 SEPARATE = ProjectorOptions(heads="separate")
 

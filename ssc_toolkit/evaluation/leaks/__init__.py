@@ -5,6 +5,7 @@ from ssc_toolkit.evaluation.leaks.matching import MIN_SIMILARITY, Matches, find_
 from ssc_toolkit.evaluation.leaks.record import (
     TRAINING_TRACKS,
     TrackRecord,
+    find_pretraining_record,
     join_records,
     load_record,
     record_tracks,
@@ -24,6 +25,7 @@ __all__ = [
     "TrackRecord",
     "find_leaks",
     "find_matches",
+    "find_pretraining_record",
     "fingerprint",
     "join_records",
     "load_record",

@@ -270,3 +270,19 @@ def _texts(values: Sequence[str | None]) -> np.ndarray:
     """
     short = [value if len(value) <= _MAX_TEXT else text_hash(value) for value in (value or "" for value in values)]
     return np.array(short, dtype=np.str_)
+
+
+def find_pretraining_record(source: str) -> TrackRecord | None:
+    """Return the record of the tracks that a saved encoder was pretrained on, or None if there is none.
+
+    The record is in the folder of the encoder if it was exported, or else in the folder of its run.
+
+    Args:
+        source: folder of the encoder. Other sources, such as the name of a published model, have no record.
+
+    Raises:
+        InputError: if the record is damaged.
+    """
+    folder = user_path(source, "encoder")
+    places = [folder, folder.absolute().parent] if folder.is_dir() else []
+    return next((record for place in places if (record := load_record(place / TRAINING_TRACKS)) is not None), None)
