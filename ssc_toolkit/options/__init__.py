@@ -18,6 +18,7 @@ from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.table import TableOptions
+from ssc_toolkit.options.targets import SignalOptions, TargetOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
     LogOptions,
@@ -50,8 +51,10 @@ __all__ = [
     "RetrievalOptions",
     "RobustnessOptions",
     "SegmentOptions",
+    "SignalOptions",
     "SweepOptions",
     "TableOptions",
+    "TargetOptions",
     "TrackSource",
     "TrainerOptions",
     "ValidationOptions",

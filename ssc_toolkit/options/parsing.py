@@ -63,7 +63,7 @@ class CommandLine(Generic[Options]):
         except ArgumentError as error:
             raise InputError(f"{simplify_message(str(error))}; --help explains the options") from error
         with self.config_named():
-            self.options = schema.built(vars(found))
+            self.options = schema.built(_with_items(schema, vars(found)))
 
     def check(self) -> None:
         """Raise InputError if an option is invalid. The message names the config file if the option comes from one."""
@@ -101,7 +101,24 @@ def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
         'bf16'
     """
     schema = Schema(kind)
-    return schema.built(vars(_checked(schema, schema.nested(content))))
+    return schema.built(_with_items(schema, vars(_checked(schema, schema.nested(content)))))
+
+
+def _with_items(schema: Schema[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name, in which the items of lists of groups of options are instances of their classes.
+
+    Raises:
+        InputError: for an unknown option of an item, or a value of the wrong type.
+    """
+    found = dict(values)
+    for name, kind in schema.items.items():
+        try:
+            found[name] = tuple(
+                parse_mapping(kind, item) if isinstance(item, Mapping) else item for item in values.get(name) or ()
+            )
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return found
 
 
 def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:

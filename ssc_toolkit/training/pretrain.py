@@ -50,15 +50,14 @@ from ssc_toolkit.training.dataset_factory import (
     check_contrasts,
     check_rate,
     encode_training_labels,
-    encoded_columns,
     hash_training_table,
     load_source,
-    make_target,
     make_training_dataset,
     select_training_rows,
 )
 from ssc_toolkit.training.estimate import estimate_training
 from ssc_toolkit.training.fit import fit, is_first_process
+from ssc_toolkit.training.label_signals import encoded_columns, hash_matrices, make_target
 from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.learning_rate import find_learning_rate
 from ssc_toolkit.training.loggers import check_loggers
@@ -114,9 +113,9 @@ def pretrain(options: PretrainOptions) -> Path:
     if not options.dry_run:
         make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
-    signals = encoded_columns(
-        tables[0], options.label_columns, options.validation_column
-    )  # before any audio file is opened
+    signals = encoded_columns(  # before any audio file is opened
+        tables[0], options.label_signals, options.validation_column, "signals" if options.signals else "labels"
+    )
     check_validation_split(tables[0], signals, options)
     with _as_input_errors():
         module = _make_module(options, tables, signals)
@@ -134,7 +133,7 @@ def pretrain(options: PretrainOptions) -> Path:
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim_run_folder(folder, options, _identity(found.parts))
+            claim_run_folder(folder, options, _identity(found.parts) | hash_matrices(options.label_signals))
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
@@ -189,7 +188,7 @@ def _make_module(
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
-    target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
+    target = make_target(signals, options.label_signals, options.min_shared)
     module = SemiSupConModule(
         model,
         _make_loss(options, target),
@@ -245,10 +244,10 @@ def _training_data(
     parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
     is_usable = kept_rows(tables[0], usable[0])
     kept = {column: signal[is_usable] for column, signal in signals.items()}
-    columns = options.label_columns
+    columns = options.signal_names
     train = encode_training_labels(usable[0], {column: kept[column] for column in columns})
     if options.labeled_fraction == 1:
-        check_contrasts(train, columns, options.min_shared)
+        check_contrasts(train, columns, options.largest_minimum)
     dataset = make_training_dataset(
         parts,
         train,
@@ -281,7 +280,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     first = is_first_process()
     checkpoint = folder / CHECKPOINT
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
-    columns = options.label_columns
+    columns = options.signal_names
     if first:
         if checkpoint.exists():
             check_best_checkpoint(folder / BEST_CHECKPOINT)
@@ -295,7 +294,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         if options.validation.every and found.validation_set is None:
             logger.info("no validation: fewer than two usable tracks have the split 'valid'")
         processes = options.trainer.devices * options.trainer.num_nodes
-        for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
+        for remark in list_warnings(found.batches, found.signals, columns, options.largest_minimum, processes):
             logger.warning("%s", remark)
         if load_record(folder / TRAINING_TRACKS, "out") is None:
             save_training_record(found.parts, folder)
