@@ -184,7 +184,7 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
             spelled.append(text)
             continue
         option = _known(schema, text, name)
-        if not equals and option is not None and option.hint is bool and waiting[:1] not in (["true"], ["false"]):
+        if not equals and option is not None and option.is_flag and waiting[:1] not in (["true"], ["false"]):
             value = "true"
         elif not equals and waiting and not waiting[0].startswith("--"):
             value = waiting.pop(0)

@@ -45,6 +45,11 @@ class Option:
     default: Any
 
     @property
+    def is_flag(self) -> bool:
+        """Whether the value is true or false, or optionally None."""
+        return self.hint is bool or set(get_args(self.hint)) == {bool, type(None)}
+
+    @property
     def is_list(self) -> bool:
         """Whether the value can be a tuple."""
         return any(get_origin(part) is tuple for part in (self.hint, *get_args(self.hint)))
@@ -92,7 +97,8 @@ class Schema(Generic[Options]):
             elif group is None:
                 hint, item = hints[field.name], item_of(hints[field.name])
                 if item is not None:
-                    self.items[field.name], hint = item, tuple[dict[str, Any], ...]
+                    # Not `dict[str, Any]`, in whose values the parser imports classes that a config names.
+                    self.items[field.name], hint = item, tuple[dict, ...]  # type: ignore[type-arg]
                 own = {field.name: Option(field.name, hint, self.texts[field.name], field.default)}
             else:
                 inner = Schema(group)
