@@ -12,7 +12,6 @@ from ssc_toolkit.samplers import SemiSupervisedBatchSampler, uncovered_classes
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import Signals, find_single_class_columns
 
-
 _UNITS = {"class": "classes", "multi-hot": "labels", "number": "numbers"}
 
 
@@ -24,10 +23,7 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
     count = len(data.dataset)
     if signals is None:
         return f"{count} tracks, no labels"
-    parts = [
-        f"{len(signal.names)} {_UNITS[signal.kind]}"
-        for signal in name_signals(signals).values()
-    ]
+    parts = [f"{len(signal.names)} {_UNITS[signal.kind]}" for signal in name_signals(signals).values()]
     return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(parts)}"
 
 

@@ -20,7 +20,9 @@ from ssc_toolkit.options.targets import TargetName, as_target
 
 SIGNALS = (
     SignalOptions(column="key", target=TargetOptions(name="KeySimilarity"), weight=0.5, mask="sure"),
-    SignalOptions(column=("valence", "arousal"), target=TargetOptions(name="GaussianKernel", bandwidth=0.1), weight=0.3),
+    SignalOptions(
+        column=("valence", "arousal"), target=TargetOptions(name="GaussianKernel", bandwidth=0.1), weight=0.3
+    ),
 )
 PLAIN = [
     {"column": "key", "target": "KeySimilarity", "weight": 0.5, "mask": "sure"},

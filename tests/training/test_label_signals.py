@@ -11,6 +11,7 @@ import torch
 from training_runs import TINY, history, losses, make_tones, pretrain_on
 
 from ssc_toolkit.data import load_tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.run_settings import read_settings
 from ssc_toolkit.training import LogOptions, SignalOptions, TargetOptions, ValidationOptions
@@ -103,9 +104,9 @@ def test_a_matrix_of_similarities_is_read(tmp_path, suffix):
     names, found = read_matrix(TargetOptions(name="SimilarityMatrix", matrix=str(path)))
     assert names == (["jazz", "rock"] if suffix == ".csv" else ["0", "1"])
     assert found.numpy() == pytest.approx(matrix)
-    table = pd.DataFrame({"path": "abc", "genre": [names[1], names[0], None]})
+    table = pd.DataFrame({"path": list("abc"), "genre": [names[1], names[0], None]})
     signal = SignalOptions(column="genre", target=TargetOptions(name="SimilarityMatrix", matrix=str(path)))
-    labels = encode_signal(load_tracks(table), signal)
+    labels = encode_signal(as_track_table(table), signal)
     assert (labels.values[:2].tolist(), labels.labeled.tolist()) == ([1, 0], [True, True, False])
 
 
@@ -120,7 +121,9 @@ def test_a_matrix_of_similarities_is_read(tmp_path, suffix):
 )
 def test_a_wrong_matrix_is_an_error_that_names_it(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=rf"target\.matrix: .*{name} is damaged.*{words}" if words != "is damaged" else words):
+    with pytest.raises(
+        InputError, match=rf"target\.matrix: .*{name} is damaged.*{words}" if words != "is damaged" else words
+    ):
         read_matrix(TargetOptions(name="SimilarityMatrix", matrix=str(tmp_path / name)))
 
 
@@ -131,7 +134,6 @@ def test_a_wrong_matrix_is_an_error_that_names_it(tmp_path, name, content, words
         ({"labels": "note", "target": "TempoKernel"}, "labels: expected numbers in column 'note', got 'A3'"),
         ({"labels": "note", "target": "KeySimilarity"}, "labels: expected musical keys, .*'note'.* got 'A3'"),
         ({"labels": "tempo", "target": "ProbabilityOverlap"}, "expected probabilities from 0 to 1 in 'tempo'"),
-        ({"labels": "tags", "target": "SameClass"}, "labels"),
         (
             {"labels": "tags", "target": TargetOptions(name="SharedLabels", minimum=3)},
             "target.minimum: expected at most 2",
@@ -149,14 +151,15 @@ def test_a_wrong_matrix_is_an_error_that_names_it(tmp_path, name, content, words
     ],
 )
 def test_labels_that_do_not_fit_their_target_are_errors(table, tmp_path, options, words):
-    if options.get("labels") == "tags" and options["target"] == "SameClass":
-        tracks = pd.read_csv(table).assign(tags=[["a", "b"]] * 24)
-        with pytest.raises(InputError, match="expected one class in each cell"):
-            encode_signal(load_tracks(tracks), SignalOptions(column="tags", target="SameClass"))
-        return
     with pytest.raises(InputError, match=words):
         pretrain_on(table, tmp_path / "run", **TINY, **options)
     assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def test_a_list_of_labels_does_not_fit_a_target_of_classes(table):
+    tracks = as_track_table(pd.read_csv(table).assign(tags=[["a", "b"]] * 24))
+    with pytest.raises(InputError, match="expected one class in each cell of column 'tags'"):
+        encode_signal(tracks, SignalOptions(column="tags", target="SameClass"))
 
 
 @pytest.mark.slow
