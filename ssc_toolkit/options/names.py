@@ -1,7 +1,7 @@
 """Names and limits that options accept.
 
-METHODS, DATASETS, ENCODERS, TARGETS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CORRUPTIONS and MAX_SEVERITY are copies, because
-the modules that define them are slow to import. A test compares the copies with the originals.
+METHODS, DATASETS, ENCODERS, TARGETS, ENCODER_FILES, PUBLISHED_MODELS, STAGES, CORRUPTIONS and MAX_SEVERITY are copies,
+because the modules that define them are slow to import. A test compares the copies with the originals.
 """
 
 from __future__ import annotations

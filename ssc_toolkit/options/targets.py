@@ -111,7 +111,8 @@ class SignalOptions:
             false. By default, all labels are used.
 
     Examples:
-        >>> SignalOptions(column=("valence", "arousal"), target=TargetOptions(name="GaussianKernel", bandwidth=0.1)).name
+        >>> kernel = TargetOptions(name="GaussianKernel", bandwidth=0.1)
+        >>> SignalOptions(column=("valence", "arousal"), target=kernel).name
         'valence+arousal'
     """
 
