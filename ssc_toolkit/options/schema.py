@@ -98,7 +98,7 @@ class Schema(Generic[Options]):
                 hint, item = hints[field.name], item_of(hints[field.name])
                 if item is not None:
                     # Not `dict[str, Any]`, in whose values the parser imports classes that a config names.
-                    self.items[field.name], hint = item, tuple[dict, ...]  # type: ignore[type-arg]
+                    self.items[field.name], hint = item, tuple[dict, ...]
                 own = {field.name: Option(field.name, hint, self.texts[field.name], field.default)}
             else:
                 inner = Schema(group)
