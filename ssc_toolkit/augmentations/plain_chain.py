@@ -81,7 +81,7 @@ def _complete(stage: Stage, sample_rate: int) -> dict[str, Any]:
     arguments = {"name": stage} if isinstance(stage, str) else stage
     if not isinstance(arguments, Mapping):
         raise TypeError(f"expected a name or a dictionary with a name, got {stage!r:.100}")
-    arguments = dict(arguments)
+    arguments: dict[str, Any] = dict(arguments)
     name = arguments.pop("name", None)
     if name in (*PRESETS, *CORRUPTIONS):
         accepted = ("severity", "omit") if name in PRESETS else ("severity",)

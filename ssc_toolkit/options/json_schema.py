@@ -44,7 +44,9 @@ def _object(kind: type[Any]) -> dict[str, Any]:
         properties[field.name] = {"description": texts[field.name], **own}
         if field.default is not MISSING:
             properties[field.name]["default"] = _plain(field.default)
-        group = next((part for part in (own, *own.get("anyOf", ())) if "properties" in part), {"properties": {}})
+        group: dict[str, Any] = next(
+            (part for part in (own, *own.get("anyOf", ())) if "properties" in part), {"properties": {}}
+        )
         properties |= {f"{field.name}.{name}": inner for name, inner in group["properties"].items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

@@ -72,7 +72,7 @@ class CommandLine(Generic[Options]):
         except ArgumentError as error:
             raise InputError(f"{simplify_message(str(error))}; --help explains the options") from error
         with self.config_named():
-            self.options = schema.built({**vars(found), **flags})
+            self.options = schema.built(_with_items(schema, {**vars(found), **flags}))
 
     def check(self) -> None:
         """Raise InputError if an option is invalid. The message names the config file if the option comes from one."""
@@ -110,7 +110,24 @@ def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
         'bf16'
     """
     schema = Schema(kind)
-    return schema.built(vars(_checked(schema, schema.nested(content))))
+    return schema.built(_with_items(schema, vars(_checked(schema, schema.nested(content)))))
+
+
+def _with_items(schema: Schema[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name, in which the items of lists of groups of options are instances of their classes.
+
+    Raises:
+        InputError: for an unknown option of an item, or a value of the wrong type.
+    """
+    found = dict(values)
+    for name, kind in schema.items.items():
+        try:
+            found[name] = tuple(
+                parse_mapping(kind, item) if isinstance(item, Mapping) else item for item in values.get(name) or ()
+            )
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return found
 
 
 def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
@@ -205,7 +222,7 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
             spelled.append(text)
             continue
         option = _known(schema, text, name)
-        if not equals and option is not None and option.hint is bool and waiting[:1] not in (["true"], ["false"]):
+        if not equals and option is not None and option.is_flag and waiting[:1] not in (["true"], ["false"]):
             value = "true"
         elif not equals and waiting and not waiting[0].startswith("--"):
             value = waiting.pop(0)

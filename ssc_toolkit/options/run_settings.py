@@ -14,6 +14,7 @@ from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
 from ssc_toolkit.options.batches import read_proportions
 from ssc_toolkit.options.encoder import as_encoder
+from ssc_toolkit.options.targets import plain_signals, plain_target
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
@@ -174,6 +175,10 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         flat.pop("encoder.name", None)
     if "unlabeled" in values:  # its tracks are decided by their hash
         flat["batches.proportions"] = read_proportions(values["unlabeled"])
+    if "target" in values:  # arguments that are None are left out, so that later versions can have more of them
+        for name in [name for name in flat if name.startswith("target.")]:
+            del flat[name]
+        flat |= {"target": plain_target(values["target"]), "signals": plain_signals(values["signals"])}
     if "optimizer" in values:  # None and the default value are the same setting
         flat["optimizer.warmup"] = values["optimizer"].warmup_fraction
     return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}

@@ -48,6 +48,11 @@ class Option:
     default: Any
 
     @property
+    def is_flag(self) -> bool:
+        """Whether the value is true or false, or optionally None."""
+        return self.hint is bool or set(get_args(self.hint)) == {bool, type(None)}
+
+    @property
     def is_list(self) -> bool:
         """Whether the value can be a tuple."""
         return any(get_origin(part) is tuple for part in (self.hint, *get_args(self.hint)))
@@ -59,7 +64,8 @@ class Schema(Generic[Options]):
     A field whose type is a dataclass is a group of options. If another type is possible as well, as in `str |
     TrackSource`, a single value instead of the group is the value of its first option, and the other options are None.
     For example, `unlabeled: music` is the same as `unlabeled: {tracks: music}`. A field with the metadata `some_of` is
-    a dictionary with some of the options of another class.
+    a dictionary with some of the options of another class. A field whose type is a tuple of a dataclass is a list of
+    groups of options; `items` contains their classes.
 
     Args:
         kind: the class of the options.
@@ -68,6 +74,7 @@ class Schema(Generic[Options]):
         options: options by name.
         flags: options by name that only the command line can set, and no config file.
         groups: options of each group by name.
+        items: classes of the items of lists of groups by name.
         texts: descriptions of options and groups by name.
 
     Examples:
@@ -81,6 +88,7 @@ class Schema(Generic[Options]):
         self.options: dict[str, Option] = {}
         self.flags: dict[str, Option] = {}
         self.groups: dict[str, dict[str, Option]] = {}
+        self.items: dict[str, type] = {}
         self.texts = _texts_of(kind)
         self._some_of: dict[str, Schema[Any]] = {}
         self._single: set[str] = set()
@@ -95,7 +103,11 @@ class Schema(Generic[Options]):
                 own = {f"{field.name}.{name}": _given(field, option) for name, option in inner.options.items()}
                 self.groups[field.name] = own
             elif group is None:
-                own = {field.name: Option(field.name, hints[field.name], self.texts[field.name], field.default)}
+                hint, item = hints[field.name], item_of(hints[field.name])
+                if item is not None:
+                    # Not `dict[str, Any]`, in whose values the parser imports classes that a config names.
+                    self.items[field.name], hint = item, tuple[dict, ...]
+                own = {field.name: Option(field.name, hint, self.texts[field.name], field.default)}
             else:
                 inner = Schema(group)
                 own = {f"{field.name}.{name}": _inside(field, option) for name, option in inner.options.items()}
@@ -303,8 +315,16 @@ def _inside(field: Any, option: Option) -> Option:
     return Option(name, option.hint, option.help, default)
 
 
+def item_of(hint: Any) -> type | None:
+    """Return the dataclass of the items of a list of groups of options, such as `tuple[Group, ...]`, or None."""
+    item = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return item if is_dataclass(item) and isinstance(item, type) else None
+
+
 def _group_of(hint: Any) -> type | None:
-    """Return the dataclass that a type hint is or contains, or None."""
+    """Return the dataclass that a type hint is or contains, or None. A list of dataclasses contains none."""
+    if item_of(hint) is not None:
+        return None
     return next((part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)), None)
 
 
