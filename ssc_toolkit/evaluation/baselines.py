@@ -36,7 +36,8 @@ class LogMelStatistics(Encoder):
 
     Args:
         sample_rate: sample rate of the input in hertz.
-        n_mels: number of mel bands between 30 Hz and 5 kHz.
+        n_mels: number of mel bands between 30 Hz and `max_hz`.
+        max_hz: upper edge of the highest band in hertz, which is half the sample rate by default.
 
     Shape:
         - input: (N, 1, samples)
@@ -49,10 +50,10 @@ class LogMelStatistics(Encoder):
 
     fixed_readout: ClassVar[bool] = True
 
-    def __init__(self, sample_rate: int = 16000, n_mels: int = 96) -> None:
+    def __init__(self, sample_rate: int = 16000, n_mels: int = 96, max_hz: float | None = None) -> None:
         n_fft = round(0.128 * sample_rate)
         super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, min_samples=n_fft)
-        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, max_hz=min(5000.0, sample_rate / 2))
+        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, max_hz=max_hz)
 
     def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
