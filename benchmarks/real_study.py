@@ -31,7 +31,7 @@ from ssc_toolkit.evaluation.probing.folds import CrossValidation, mark_cross_val
 from ssc_toolkit.files import lock_folder, make_writable_folder, write_text
 
 STEPS = 1000
-MODELS = ("mfcc", "log-mel", "random", "self-full-band", "semi-full-band-weight-0.2")
+MODELS = ("mfcc", "log-mel-full-band", "random-full-band", "self-full-band", "semi-full-band-weight-0.2")
 CLEAN = "clean"
 CORRUPTIONS = ("colored_noise", "filter", "reverb", "mp3")
 """Two transforms of the augmentation chain, and two that are not in it."""

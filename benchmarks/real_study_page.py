@@ -30,14 +30,14 @@ from ssc_toolkit.reports.plots import choose_model_colors, plot_scores
 
 TITLES = {
     "mfcc": "MFCC statistics",
-    "log-mel": "log-mel statistics",
-    "random": "untrained encoder",
+    "log-mel-full-band": "log-mel statistics",
+    "random-full-band": "untrained encoder",
     "self-full-band": "self-supervised",
     "semi-full-band-weight-0.2": "semi-supervised",
 }
 """Titles of the models in tables, in the order of `real_study.MODELS`."""
 SELF, SEMI = MODELS[3:]
-PAIRS = ((SELF, "mfcc"), (SELF, "log-mel"), (SELF, "random"), (SEMI, SELF), (SEMI, "mfcc"))
+PAIRS = ((SELF, "mfcc"), (SELF, "log-mel-full-band"), (SELF, "random-full-band"), (SEMI, SELF), (SEMI, "mfcc"))
 SCOPES = {"test": "test tracks", "all": "all tracks that are not used in pretraining"}
 CONDITIONS = {"clean": (CLEAN,), "corrupted": CORRUPTIONS}
 TASKS = (*MUSIC_TASKS, *NOTE_TASKS)

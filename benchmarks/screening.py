@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from screening_settings import BUDGET, SETTINGS
+from screening_settings import BASE, BUDGET, MAX_HZ, SETTINGS
 
 from ssc_toolkit.commands.prepare import prepare
 from ssc_toolkit.data import TrackTable, load_tracks
@@ -34,7 +34,13 @@ from ssc_toolkit.training import PretrainOptions, pretrain
 FOLDS = 5
 STEPS = 300
 WINDOW_SECONDS = 3.0
-BASELINES = {"random": "untrained encoder", "mfcc": "MFCC statistics", "log-mel": "log-mel statistics"}
+BASELINES = {
+    "random": "untrained encoder",
+    "random-full-band": "untrained encoder, frequencies to 8 kHz",
+    "mfcc": "MFCC statistics",
+    "log-mel": "log-mel statistics",
+    "log-mel-full-band": "log-mel statistics, frequencies to 8 kHz",
+}
 LABEL = "game"
 MUSIC_TASKS, NOTE_TASKS = ("game", "artist"), ("family", "instrument", "pitch")
 METHODS = ("linear", "knn")
@@ -134,12 +140,15 @@ def make_encoder(name: str, store: Path, folder: Path, steps: int, seed: int) ->
     """
     if name in BASELINES:
         made = {
-            "random": lambda: reinitialize(MelCNN(), seed),
+            "random": lambda: reinitialize(MelCNN(max_hz=MAX_HZ), seed),
+            "random-full-band": lambda: reinitialize(MelCNN(), seed),
             "mfcc": MFCCStatistics,
-            "log-mel": LogMelStatistics,
+            "log-mel": lambda: LogMelStatistics(max_hz=MAX_HZ),
+            "log-mel-full-band": LogMelStatistics,
         }
         return made[name]()
     setting = SETTINGS[name]
+    arguments = BASE | setting.arguments
     labels = {"labels": LABEL, "label_budget": BUDGET} if setting.is_labeled else {}
     options = PretrainOptions(
         tracks=str(store),
@@ -149,7 +158,7 @@ def make_encoder(name: str, store: Path, folder: Path, steps: int, seed: int) ->
         title=name,
         validation=ValidationOptions(labels=LABEL),
         **labels,
-        **setting.arguments,
+        **arguments,
     )
     return load_encoder(pretrain(options))
 

@@ -10,6 +10,10 @@ from ssc_toolkit.options import EncoderOptions, LossOptions, ProjectorOptions, S
 
 BUDGET = 0.3
 """Fraction of the training labels that semi-supervised runs use."""
+MAX_HZ = 5000.0
+"""Upper edge of the highest mel band in hertz, in settings that do not state another."""
+BASE = {"encoder": EncoderOptions(name="MelCNN", max_hz=MAX_HZ), "loss": LossOptions(label_weight=1.0)}
+"""Options of all settings that do not state others. They were the defaults of `pretrain` before the screening."""
 FULL_BAND = EncoderOptions(name="MelCNN", max_hz=8000)
 """Default encoder with frequencies up to half the sample rate."""
 

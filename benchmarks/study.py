@@ -22,7 +22,11 @@ from study_scores import corpus, embed, measure, tracks_of
 from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialize
 from ssc_toolkit.evaluation import LogMelStatistics
 from ssc_toolkit.files import lock_folder, make_writable_folder, write_text
+from ssc_toolkit.options import EncoderOptions
 from ssc_toolkit.training import PretrainOptions, ReadoutOptions, ValidationOptions, pretrain
+
+MAX_HZ = 5000.0
+"""Upper edge of the highest mel band of encoder and log-mel statistics in hertz."""
 
 
 def main() -> None:
@@ -71,8 +75,12 @@ def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
 def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
     """Return the encoder of a run, and train it first if needed."""
     if run.setting.arguments is None:
-        some = MelCNN()
-        return reinitialize(some, run.seed) if run.setting.name == RANDOM else LogMelStatistics(some.sample_rate)
+        some = MelCNN(max_hz=MAX_HZ)
+        return (
+            reinitialize(some, run.seed)
+            if run.setting.name == RANDOM
+            else LogMelStatistics(some.sample_rate, max_hz=MAX_HZ)
+        )
     options = PretrainOptions(
         tracks=str(corpus(size)),
         out=str(folder / "runs" / run.name),
@@ -81,6 +89,7 @@ def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
         steps=size.steps,
         omit=OMIT,
         validation=ValidationOptions(labels="key"),
+        encoder=EncoderOptions(max_hz=MAX_HZ),
         readout=ReadoutOptions(frame_pooling="default", layers="last"),
         seed=run.seed,
         title=run.name,

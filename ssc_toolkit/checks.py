@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 from collections.abc import Collection, Iterable, Sequence, Sized
@@ -216,7 +217,7 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     """
     known = list(choices)
     if value not in known:
-        raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}")
+        raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}{nearest(value, known)}")
 
 
 def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
@@ -231,7 +232,19 @@ def check_names(name: str, values: Iterable[str], known: Collection[str]) -> Non
     """
     for value in list(values) or [""]:
         if value not in known:
-            raise InputError(f"{name}: expected some of {', '.join(known)}, got {value!r}")
+            raise InputError(f"{name}: expected some of {', '.join(known)}, got {value!r}{nearest(value, known)}")
+
+
+def nearest(value: Any, known: Iterable[Any]) -> str:
+    """Return a text that suggests the choice with the most similar spelling, or an empty text if none is similar.
+
+    Examples:
+        >>> nearest("melcn", ("MelCNN", "SampleCNN")), nearest("forest", ("linear", "knn"))
+        ('; did you mean MelCNN?', '')
+    """
+    by_lower = {str(choice).lower(): str(choice) for choice in known}
+    near = difflib.get_close_matches(str(value)[:100].lower(), by_lower, 1, 0.6)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def check_range(name: str, value: Range, low: float, high: float) -> tuple[float, float]:

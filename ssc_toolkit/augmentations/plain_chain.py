@@ -78,10 +78,10 @@ def _make_preset(name: str, sample_rate: int, severity: float = 1.0, omit: Colle
 
 def _complete(stage: Stage, sample_rate: int) -> dict[str, Any]:
     """Return a stage as a dictionary for `from_config`, with sample rates and with presets as their transforms."""
-    arguments = {"name": stage} if isinstance(stage, str) else stage
-    if not isinstance(arguments, Mapping):
+    given = {"name": stage} if isinstance(stage, str) else stage
+    if not isinstance(given, Mapping):
         raise TypeError(f"expected a name or a dictionary with a name, got {stage!r:.100}")
-    arguments = dict(arguments)
+    arguments: dict[str, Any] = dict(given)
     name = arguments.pop("name", None)
     if name in (*PRESETS, *CORRUPTIONS):
         accepted = ("severity", "omit") if name in PRESETS else ("severity",)

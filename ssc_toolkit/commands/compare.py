@@ -35,6 +35,7 @@ from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options.compare import CompareOptions
+from ssc_toolkit.options.corruptions import corruption_parts, expand_corruptions
 from ssc_toolkit.options.names import CHAIN
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
@@ -71,7 +72,7 @@ def compare(options: CompareOptions) -> Path:
     seeds = range(options.seed, options.seed + options.repeats)
     with nullcontext(user_path(options.out, "out")) if options.dry_run else output_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
-        named = open_models(options.encoders, options.names, options.projections)
+        named = open_models(options.encoders, options.names, options.projections, allow_code=options.allow_code)
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
         windows = choose_windows(models, options.window_seconds)
@@ -155,16 +156,17 @@ def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[st
     all tracks by column.
 
     Raises:
-        InputError: if pitch shift is a separate corruption and a label is a key.
+        InputError: if pitch shift is a corruption of its own or of a sequence, and a label is a key.
     """
     keys = [
         column for column, signal in signals.items() if "weighted_key_score" in find_metrics(signal.kind, signal.names)
     ]
-    if keys and PITCH_SHIFT in options.corruptions:
+    parts = {part for name in expand_corruptions(options.corruptions) for part in corruption_parts(name)}
+    if keys and PITCH_SHIFT in parts:
         raise InputError(
             f"corruptions: {PITCH_SHIFT} changes the key in the label {keys[0]!r}; use them in separate comparisons"
         )
-    if not keys or PITCH_SHIFT in options.omit or CHAIN not in options.corruptions:
+    if not keys or PITCH_SHIFT in options.omit or CHAIN not in parts:
         return tuple(options.omit)
     return (*options.omit, PITCH_SHIFT)
 

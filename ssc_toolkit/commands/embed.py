@@ -49,7 +49,7 @@ def embed(options: EmbedOptions) -> Path:
     if path.suffix == ".parquet":
         importlib.import_module("pyarrow")  # raise the error before the work starts if pyarrow is missing
     with nullcontext() if options.dry_run else _output_file(path):
-        model = open_encoder(options.encoder, options.cache, options.projections)
+        model = open_encoder(options.encoder, options.cache, options.projections, allow_code=options.allow_code)
         models: ModelsBySeed = {THIS: [model]}
         (seconds,) = choose_windows(models, options.window_seconds).values()
         readouts = check_readouts(models, {THIS: seconds}, **options.readout)

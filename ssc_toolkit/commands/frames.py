@@ -49,7 +49,7 @@ def frames(options: FramesOptions) -> Results:
     """
     options.check()
     with optional_folder(options.out) as folder:
-        model = open_encoder(options.encoder, None)
+        model = open_encoder(options.encoder, None, allow_code=options.allow_code)
         if not isinstance(model, Encoder):
             raise InputError(f"encoder: expected an Encoder, which gives frames, got {type(model).__name__}")
         layers = model.select_layers("all" if options.layers == ("all",) else options.layers)

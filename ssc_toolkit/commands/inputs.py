@@ -82,19 +82,22 @@ def publish(
         write_report(folder, title, lead, sections, content)
 
 
-def open_encoder(encoder: str, cache: str | Path | None, projections: bool = False) -> WaveformModel:
+def open_encoder(
+    encoder: str, cache: str | Path | None, projections: bool = False, *, allow_code: bool = False
+) -> WaveformModel:
     """Open a model. If `cache` is given, check that the embeddings of the model can be cached.
 
     Args:
         encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
         cache: folder of the cache, or None.
         projections: whether the embeddings are those of the projector in the folder of the encoder.
+        allow_code: allow module:function, which imports and runs code.
 
     Raises:
         InputError: if the model cannot be opened, or if its embeddings cannot be cached because it is a function
             without an `identity`.
     """
-    model = open_projected_model(encoder) if projections else open_model(encoder)
+    model = open_projected_model(encoder) if projections else open_model(encoder, allow_code=allow_code)
     if cache is not None:
         hash_model(model)
     return model
@@ -106,6 +109,8 @@ def encoder_and_baselines(
     window_seconds: float | None,
     seeds: Sequence[int],
     projections: bool = False,
+    *,
+    allow_code: bool = False,
 ) -> tuple[ModelsBySeed, float]:
     """Open an encoder, and create the baselines to compare it with.
 
@@ -115,6 +120,7 @@ def encoder_and_baselines(
         window_seconds: length of a window in seconds; None for the window length of the encoder.
         seeds: seeds of the random encoders.
         projections: as for `open_encoder`. Random encoders then have a random projector.
+        allow_code: as for `open_encoder`.
 
     Returns:
         The models by name (a random encoder for each seed, the other baselines, and the encoder), and the window
@@ -123,7 +129,7 @@ def encoder_and_baselines(
     Raises:
         InputError: as for `open_encoder`, or if the windows are too short.
     """
-    model = open_encoder(encoder, cache, projections)
+    model = open_encoder(encoder, cache, projections, allow_code=allow_code)
     models = {**baselines_by_seed({THIS: model}, seeds), THIS: [model]}
     seconds = choose_window_seconds(model, window_seconds)
     choose_windows(models, seconds)
@@ -314,8 +320,13 @@ def usable_tracks(
         InputError: if too many tracks cannot be used.
     """
     kept = check_audio(tracks, max_unusable=max_unusable)
+    return kept, kept_labels(tracks, kept, signals)
+
+
+def kept_labels(tracks: TrackTable, kept: TrackTable, signals: Mapping[str, Labels]) -> dict[str, Labels]:
+    """Return the labels of the tracks that `check_audio` kept, by column, from the labels of all tracks."""
     rows = kept_rows(tracks, kept)
-    return kept, {column: signal[rows] for column, signal in signals.items()}
+    return {column: signal[rows] for column, signal in signals.items()}
 
 
 def usable_probed_tracks(

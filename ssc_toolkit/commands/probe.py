@@ -53,7 +53,12 @@ def probe(options: ProbeOptions) -> Results:
     with optional_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         models, seconds = encoder_and_baselines(
-            options.encoder, options.cache, options.window_seconds, seeds, options.projections
+            options.encoder,
+            options.cache,
+            options.window_seconds,
+            seeds,
+            options.projections,
+            allow_code=options.allow_code,
         )
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         pretraining = load_pretraining({THIS: options.encoder})

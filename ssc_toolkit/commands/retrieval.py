@@ -15,15 +15,16 @@ from ssc_toolkit.commands.inputs import (
     ModelsBySeed,
     check_readouts,
     encoder_and_baselines,
+    kept_labels,
     label_signals,
     load_for,
     optional_folder,
     publish,
-    usable_tracks,
 )
 from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, retrieval_leaks
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
+from ssc_toolkit.data.validation import check_all_audio
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.provenance import provenance_of
@@ -49,14 +50,20 @@ def retrieval(options: RetrievalOptions) -> Results:
     """
     options.check()
     with optional_folder(options.out) as folder:
-        listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
+        listed, seconds = encoder_and_baselines(
+            options.encoder, options.cache, options.window_seconds, (options.seed,), allow_code=options.allow_code
+        )
         readouts = check_readouts(listed, dict.fromkeys(listed, seconds), **options.readout)
         models = {name: own[0] for name, own in listed.items()}
         pretraining = load_pretraining({THIS: options.encoder})
         found = load_for(listed, options)
         signals = label_signals(found, options.labels)
-        queries = _of_split(*usable_tracks(found, options.max_unusable, signals), options.split)
         items = _database(options, listed)
+        tables = {"tracks": found} if items is None else {"tracks": found, "database": items.tracks}
+        usable, *usable_items = check_all_audio(tables, max_unusable=options.max_unusable)
+        queries = _of_split(usable, kept_labels(found, usable, signals), options.split)
+        if items is not None:
+            items = _Side(usable_items[0], kept_labels(items.tracks, usable_items[0], items.signals))
         if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
         database = None if items is None else items.tracks
@@ -115,14 +122,17 @@ class _Side:
 
 
 def _database(options: RetrievalOptions, models: ModelsBySeed) -> _Side | None:
-    """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked."""
+    """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked.
+
+    Their audio is not checked yet.
+    """
     if options.database is None:
         return None
     source = as_source(options.database)
     with source_named("database"):
         items = load_for(models, source)
     signals = label_signals(items, options.labels)
-    return _Side(*usable_tracks(items, options.max_unusable, signals))
+    return _Side(items, signals)
 
 
 def _of_split(tracks: TrackTable, signals: Mapping[str, Labels], split: str) -> _Side:

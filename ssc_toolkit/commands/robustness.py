@@ -42,7 +42,9 @@ def robustness(options: RobustnessOptions) -> Results:
     with optional_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         seeds = (options.seed,)
-        models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
+        models, seconds = encoder_and_baselines(
+            options.encoder, options.cache, options.window_seconds, seeds, allow_code=options.allow_code
+        )
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)

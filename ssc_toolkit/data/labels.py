@@ -65,7 +65,7 @@ def list_classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
     """Return the classes of each row as one tensor, which can be passed to `label_budget`.
 
     Returns:
-        For a single `Labels`, its values. For a dictionary, a sparse tensor of multi-hot rows (N, classes of all
+        For a single `Labels` of classes, its values. Otherwise a sparse tensor of multi-hot rows (N, classes of all
         labels). Unknown labels are zero. Labels of the kind "number" are omitted.
 
     Examples:
@@ -76,7 +76,9 @@ def list_classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
         [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     """
     if isinstance(labels, Labels):
-        return labels.values
+        if labels.kind != "number":
+            return labels.values
+        labels = {"": labels}
     blocks, classes, count = [], 0, 0
     for signal in labels.values():
         count = len(signal.labeled)

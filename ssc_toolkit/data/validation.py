@@ -25,21 +25,12 @@ _SHOWN = 5  # maximum number of files in a warning
 _SHOWN_IN_ERRORS = 20
 
 
-def exceeds_limit(problems: Mapping[str, str], total: int, max_unusable: float, strict: bool) -> bool:
-    """Return whether too many of `total` files failed, given a dictionary of failures by path.
-
-    If `strict`, one file is too many. Otherwise, more than the fraction `max_unusable`, or all files, are too many.
-    """
-    return bool(problems) and (strict or len(problems) > max_unusable * total or len(problems) == total)
-
-
 def report_unusable(
     problems: Mapping[str, str],
     total: int,
     max_unusable: float,
     strict: bool = False,
     report: Path | None = None,
-    complete: bool = True,
 ) -> None:
     """Log a warning about the files that cannot be used, or raise an error if there are too many.
 
@@ -49,8 +40,7 @@ def report_unusable(
         max_unusable: maximum fraction of the files that may be left out.
         strict: whether a single file that cannot be used is an error.
         report: path of a CSV file that lists all problems. It is replaced atomically, or removed if there are no
-            problems. None writes no file.
-        complete: whether all files were checked before the call. If not, the error message says so.
+            problems. None writes no file, and an error then names all files.
 
     Raises:
         InputError: if too many files cannot be used.
@@ -62,13 +52,13 @@ def report_unusable(
     where = ""
     if report is not None:
         write_text(report, format_csv(["path", "problem"], list(problems.items())))
-        where = f" All {'' if complete else 'so far '}are listed in {report}."
-    is_error = exceeds_limit(problems, total, max_unusable, strict)
-    most = _SHOWN_IN_ERRORS if is_error else _SHOWN
+        where = f" All are listed in {report}."
+    is_error = strict or len(problems) > max_unusable * total or len(problems) == total
+    most = _SHOWN if not is_error else len(problems) if report is None else _SHOWN_IN_ERRORS
     shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:most]]
     more = len(problems) - len(shown)
     listed = "; ".join(shown) + (f"; and {more} more" if more else "")
-    summary = f"{len(problems)} of {total} audio files cannot be used{'' if complete else ' so far'}: {listed}"
+    summary = f"{len(problems)} of {total} audio files cannot be used: {listed}"
     if is_error:
         allowed = "strict allows none" if strict else f"max_unusable, now {max_unusable:g}"
         raise InputError(f"{summary}. Fix or remove these files, or allow more ({allowed}).{where}")
@@ -123,6 +113,34 @@ def check_audio(
     report_unusable(problems, tracks["path"].nunique(), max_unusable, strict, report)
     usable = tracks.select(~tracks["path"].isin(problems))
     return usable.assign(seconds=usable["path"].map(seconds))
+
+
+def check_all_audio(
+    tables: Mapping[str, TrackTable],
+    min_seconds: float = 0.0,
+    max_unusable: float = 0.1,
+    reports: Mapping[str, Path] | None = None,
+) -> list[TrackTable]:
+    """Return the results of `check_audio` for several tables, after the files of all tables are checked.
+
+    Args:
+        tables: track tables by the name of their argument.
+        min_seconds: as for `check_audio`.
+        max_unusable: as for `check_audio`.
+        reports: path of the report of each table, by the name of its argument. None writes no files.
+
+    Raises:
+        InputError: if too many files of a table cannot be used. The message describes all tables with this problem.
+    """
+    kept, problems = [], []
+    for argument, table in tables.items():
+        try:
+            kept.append(check_audio(table, min_seconds, max_unusable, report=(reports or {}).get(argument)))
+        except InputError as error:
+            problems.append(f"{argument}: {error}" if len(tables) > 1 else str(error))
+    if problems:
+        raise InputError(" ".join(problems))
+    return kept
 
 
 def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:

@@ -28,7 +28,7 @@ class MelCNN(Encoder):
         n_mels: number of mel bands between 30 Hz and `max_hz`.
         n_fft: window length in samples; 128 ms by default, long enough to resolve semitones.
         hop_length: hop size in samples; 40 ms by default.
-        max_hz: upper edge of the highest band in hertz, limited to half the sample rate.
+        max_hz: upper edge of the highest band in hertz, limited to half the sample rate, which is the default.
         channels: number of channels of each of the two 2-D convolutions.
         embedding_dim: width of the embedding.
 
@@ -57,7 +57,7 @@ class MelCNN(Encoder):
         n_mels: int = 96,
         n_fft: int | None = None,
         hop_length: int | None = None,
-        max_hz: float = 5000.0,
+        max_hz: float | None = None,
         channels: int = 32,
         embedding_dim: int = 256,
     ) -> None:
@@ -66,7 +66,7 @@ class MelCNN(Encoder):
         embedding_dim = check_integer("embedding_dim", embedding_dim)
         n_fft = check_integer("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
         hop_length = check_integer("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
-        max_hz = min(check_positive("max_hz", max_hz, "hertz"), sample_rate / 2)
+        max_hz = sample_rate / 2 if max_hz is None else min(check_positive("max_hz", max_hz, "hertz"), sample_rate / 2)
         super().__init__(
             embedding_dim=embedding_dim,
             sample_rate=sample_rate,

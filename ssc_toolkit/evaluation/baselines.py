@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,7 +36,8 @@ class LogMelStatistics(Encoder):
 
     Args:
         sample_rate: sample rate of the input in hertz.
-        n_mels: number of mel bands between 30 Hz and 5 kHz.
+        n_mels: number of mel bands between 30 Hz and `max_hz`.
+        max_hz: upper edge of the highest band in hertz, which is half the sample rate by default.
 
     Shape:
         - input: (N, 1, samples)
@@ -48,10 +50,10 @@ class LogMelStatistics(Encoder):
 
     fixed_readout: ClassVar[bool] = True
 
-    def __init__(self, sample_rate: int = 16000, n_mels: int = 96) -> None:
+    def __init__(self, sample_rate: int = 16000, n_mels: int = 96, max_hz: float | None = None) -> None:
         n_fft = round(0.128 * sample_rate)
         super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, min_samples=n_fft)
-        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, max_hz=min(5000.0, sample_rate / 2))
+        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, max_hz=max_hz)
 
     def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
@@ -126,7 +128,7 @@ def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
 
 
 def open_models(
-    encoders: Sequence[str], names: Sequence[str] = (), projections: bool = False
+    encoders: Sequence[str], names: Sequence[str] = (), projections: bool = False, *, allow_code: bool = False
 ) -> dict[str, WaveformModel]:
     """Open several models with `open_model`.
 
@@ -135,6 +137,7 @@ def open_models(
             in `open_model`.
         names: one name for each model. By default, the name is the last part of the path that is not "encoder".
         projections: whether the embeddings are those of the projectors in the folders of the encoders.
+        allow_code: allow "module:function", which imports and runs code.
 
     Returns:
         A dictionary of the models by name.
@@ -155,7 +158,7 @@ def open_models(
         if not name or name in chosen[:place] or name.startswith(BASELINES):
             problem = "is already used" if name else "is empty"
             raise InputError(f"names: {name!r} {problem}; give each encoder a different name with --names")
-    opened = open_projected_model if projections else open_model
+    opened = open_projected_model if projections else partial(open_model, allow_code=allow_code)
     return {name: opened(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
 
 

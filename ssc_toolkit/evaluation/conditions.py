@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
-from ssc_toolkit.augmentations.presets import CORRUPTIONS
+from ssc_toolkit.augmentations import Augmentation, Chain, corruption, semisupcon_chain
 from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
@@ -16,6 +15,7 @@ from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.evaluation.results import CLEAN
 from ssc_toolkit.files import make_writable_folder
+from ssc_toolkit.options.corruptions import corruption_parts, expand_corruptions
 from ssc_toolkit.options.names import CHAIN
 from ssc_toolkit.paths import user_path
 
@@ -25,7 +25,7 @@ class Condition:
     """A corruption of the test tracks at one severity, or clean audio.
 
     Attributes:
-        corruption: name of the corruption, or "clean".
+        corruption: name of the corruption, names of several joined by "+", or "clean".
         severity: severity of the corruption, from 0 to 2.5. It is 0 for clean audio.
         transform: transform that corrupts the audio. None for clean audio.
     """
@@ -51,35 +51,43 @@ def conditions_for(
     """Return the conditions of a comparison: clean audio, then every corruption at every severity above 0.
 
     Args:
-        corruptions: names that `ssc_toolkit.augmentations.corruption` accepts, or "chain" for `semisupcon_chain`, which
-            applies several corruptions in sequence.
+        corruptions: names that `ssc_toolkit.augmentations.corruption` accepts, or "chain" for `semisupcon_chain`. Names
+            joined by "+", such as "chain+reverb", are applied in this order. "unseen" stands for the corruptions that
+            are not stages of the chain, "chain+unseen" for the chain followed by one of them, and "tiers" for the chain
+            followed by the first of them, the first two, and so on.
         severities: severities from 0 to 2.5. Severity 0 adds no condition.
         sample_rate: sample rate, in hertz, of the audio to corrupt.
         omit: names of the transforms to omit from the chain, such as "pitch_shift".
 
     Raises:
-        InputError: if a corruption or a name in `omit` is unknown, or if a severity is out of range.
+        InputError: if a corruption or a name in `omit` is unknown, if a severity is out of range, or if MP3 does not
+            support the sample rate.
 
     Examples:
         >>> [condition.name for condition in conditions_for(("reverb",), (0, 0.5, 1), 16000)]
         ['clean', 'reverb 0.5', 'reverb 1']
+        >>> [condition.name for condition in conditions_for(("chain+reverb",), (1,), 16000)]
+        ['clean', 'chain+reverb 1']
     """
     found = [Condition()]
-    for name in dict.fromkeys(corruptions):
-        if name not in (CHAIN, *CORRUPTIONS):
-            raise InputError(f"corruptions: expected {CHAIN} or one of {', '.join(CORRUPTIONS)}, got {name!r}")
+    for name in expand_corruptions(corruptions):
         for severity in sorted({float(severity) for severity in severities}):
             try:
-                made = (
-                    semisupcon_chain(sample_rate, severity, omit)
-                    if name == CHAIN
-                    else corruption(name, sample_rate, severity)
-                )
+                made = _make_transform(name, sample_rate, severity, omit)
             except ValueError as error:
                 raise InputError(str(error)) from error
             if severity > 0:
                 found.append(Condition(name, severity, made))
     return found
+
+
+def _make_transform(name: str, sample_rate: int, severity: float, omit: Sequence[str]) -> Augmentation:
+    """Return the transform of a corruption, or a chain of the transforms whose names are joined in `name`."""
+    made = [
+        semisupcon_chain(sample_rate, severity, omit) if part == CHAIN else corruption(part, sample_rate, severity)
+        for part in corruption_parts(name)
+    ]
+    return made[0] if len(made) == 1 else Chain(made)
 
 
 def fixed_conditions(

@@ -20,6 +20,7 @@ from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.segments import SegmentOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.table import TableOptions
+from ssc_toolkit.options.targets import SignalOptions, TargetOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
     LogOptions,
@@ -52,8 +53,10 @@ __all__ = [
     "RetrievalOptions",
     "RobustnessOptions",
     "SegmentOptions",
+    "SignalOptions",
     "SweepOptions",
     "TableOptions",
+    "TargetOptions",
     "TrackSource",
     "TrainerOptions",
     "UnlabeledSource",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
 from ssc_toolkit.checks import check_choice, check_names, check_number
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.code import check_code, is_import_path
 from ssc_toolkit.options.names import (
     ENCODER_FILES,
     FINETUNE,
@@ -18,8 +18,6 @@ from ssc_toolkit.options.names import (
     STAGES,
 )
 from ssc_toolkit.paths import missing_hint, user_path
-
-_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def check_choices(options: Any, prefix: str = "") -> None:
@@ -36,16 +34,19 @@ def check_choices(options: Any, prefix: str = "") -> None:
             check_choice(f"{prefix}{field.name}", getattr(options, field.name), choices)
 
 
-def check_encoder(source: str, argument: str = "encoder") -> None:
-    """Raise InputError unless `source` is a saved encoder, a published model, or has the form module:function.
+def check_encoder(source: str, argument: str = "encoder", *, allow_code: bool = False) -> None:
+    """Raise InputError unless `source` is a saved encoder, a published model, or an allowed module:function.
 
     Args:
         source: folder, name of a published model, or module:function. The function is not imported.
         argument: name of the argument for the error message.
+        allow_code: whether the user allows code, which module:function requires.
     """
     folder = user_path(source, argument)
-    if not folder.exists() and (source in PUBLISHED_MODELS or _IMPORT_PATH.fullmatch(source)):
+    if not folder.exists() and source in PUBLISHED_MODELS:
         return
+    if not folder.exists() and is_import_path(source):
+        return check_code(argument, source, allow_code)
     if not all((folder / name).is_file() for name in ENCODER_FILES):
         hint = missing_hint(folder) or "; pass the 'encoder' folder that pretraining wrote"
         files = " and ".join(ENCODER_FILES)

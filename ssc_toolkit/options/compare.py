@@ -22,7 +22,8 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
     tracks are cross-validated instead.
 
     Args:
-        encoders: folders of saved encoders, MTT_musicnn or MSD_musicnn, or module:function for your own models.
+        encoders: folders of saved encoders, MTT_musicnn or MSD_musicnn, or module:function for your own models,
+            which requires allow_code.
         out: folder for the report and for the cache. An existing report is replaced.
         names: names of the models in the report, one for each encoder; by default the names of their folders.
         projections: use the outputs of the projector of each encoder, on which the loss of its pretraining was
@@ -46,6 +47,6 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
             raise InputError("encoders: expected at least one encoder, got none")
         super().check()
         for encoder in self.encoders:
-            check_encoder(encoder, "encoders")
+            check_encoder(encoder, "encoders", allow_code=self.allow_code)
         if self.projections:
             check_projections(self.encoders, self.frame_pooling, self.layers, self.methods, "encoders")

@@ -19,7 +19,8 @@ class EmbedOptions(EmbeddingOptions):
     The file also contains paths, lengths in seconds and metadata.
 
     Args:
-        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a
+            model, which requires allow_code.
         out: output file with the suffix .npz or .parquet; an existing file is replaced.
         window_pooling: how the embeddings of the windows of a track are combined. "none" writes one embedding for each
             window, with its start in seconds.
@@ -45,6 +46,6 @@ class EmbedOptions(EmbeddingOptions):
         if out.suffix not in EMBEDDING_SUFFIXES:
             raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {self.out}")
         super().check()
-        check_encoder(self.encoder)
+        check_encoder(self.encoder, allow_code=self.allow_code)
         if self.projections:
             check_projections([self.encoder], self.frame_pooling, self.layers)

@@ -31,7 +31,7 @@ class EncoderOptions:
         n_mels: number of mel bands, for MelCNN.
         n_fft: window length in samples, for MelCNN.
         hop_length: hop size in samples, for MelCNN.
-        max_hz: upper edge of the highest mel band in hertz, for MelCNN. Half the sample rate gives the full band.
+        max_hz: upper edge of the highest mel band in hertz, for MelCNN. The default is half the sample rate.
         channels: number of channels of the first layers, for MelCNN, TUNePlus and ShortChunkCNN.
         embedding_dim: width of the embedding, for MelCNN.
         strides: ten strides, whose product is the number of samples per frame, for SampleCNN and SampleCNNXL.

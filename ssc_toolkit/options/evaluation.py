@@ -8,12 +8,14 @@ from typing import Any, ClassVar, Literal
 from ssc_toolkit.checks import check_fraction, check_integer, check_names, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_omit, check_severity
-from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, FINETUNE, LEAVE_ONE_OUT, METHODS, SEVERITIES
+from ssc_toolkit.options.code import CodeOptions
+from ssc_toolkit.options.corruptions import expand_corruptions
+from ssc_toolkit.options.names import CHAIN, FINETUNE, LEAVE_ONE_OUT, METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingOptions(TrackSource):
+class EmbeddingOptions(CodeOptions, TrackSource):
     """Options of all commands that compute embeddings: `embed`, `probe`, `robustness`, `retrieval` and `compare`.
 
     Args:
@@ -74,7 +76,8 @@ class EncoderOptions(LabelOptions):
     """Options of the commands that evaluate one encoder and baselines: `probe`, `robustness` and `retrieval`.
 
     Args:
-        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a model.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns a
+            model, which requires allow_code.
         cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
             has changed.
         out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
@@ -88,7 +91,7 @@ class EncoderOptions(LabelOptions):
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
         super().check()
-        check_encoder(self.encoder)
+        check_encoder(self.encoder, allow_code=self.allow_code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +162,10 @@ class CorruptionOptions(ProbingOptions):
     Args:
         corruptions: "chain" for the whole augmentation chain, or names of single corruptions. Stages of the chain:
             gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Other corruptions: time_stretch,
-            splice_out, reverb, chorus, distortion, compression, reverse, bitcrush, mp3.
+            splice_out, reverb, chorus, distortion, compression, reverse, bitcrush, mp3 ("unseen" for all of them).
+            Names joined by "+", such as chain+reverb, are applied one after another. "chain+unseen" is the chain
+            followed by each of the other corruptions, and "tiers" the chain followed by the first, the first two, and
+            so on.
         severities: severities of the corruptions, 0 (clean) to 2.5. Clean audio is always included.
         omit: stages of the augmentation chain to omit. Omit pitch_shift if labels depend on key or pitch.
         draws: folder of stored random corruptions. Corruptions in the folder are used. Missing ones are drawn and
@@ -174,7 +180,9 @@ class CorruptionOptions(ProbingOptions):
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
-        check_names("corruptions", self.corruptions, (CHAIN, *CORRUPTIONS))
+        if not self.corruptions:
+            raise InputError(f"corruptions: expected at least one name, such as {CHAIN}, got none")
+        expand_corruptions(self.corruptions)
         for severity in self.severities:
             check_severity(severity)
         check_omit(self.omit)

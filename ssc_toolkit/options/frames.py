@@ -8,6 +8,7 @@ from typing import Literal
 from ssc_toolkit.checks import check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers
+from ssc_toolkit.options.code import CodeOptions
 from ssc_toolkit.options.corpus import CORPUS_NOTE
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
@@ -15,7 +16,7 @@ from ssc_toolkit.paths import missing_hint, user_path
 
 
 @dataclass(frozen=True, kw_only=True)
-class FramesOptions(TrackSource):
+class FramesOptions(CodeOptions, TrackSource):
     """Options of `frames`, which scores linear probes on the frames of an encoder by beats or chord roots.
 
     The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for each layer of
@@ -23,7 +24,8 @@ class FramesOptions(TrackSource):
     mir_eval. If the tracks have no `split` column (train, valid, test), they are split at random in the ratio 70/10/20.
 
     Args:
-        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns an encoder.
+        encoder: folder of a saved encoder, MTT_musicnn or MSD_musicnn, or module:function that returns an
+            encoder, which requires allow_code.
         task: beats or chord_roots.
         annotations: CSV file with the columns `path` and `seconds` for beats, or `path`, `begin_seconds`,
             `end_seconds` and `root` (0 to 11) for chord roots. The annotations of a corpus that `ssc-toolkit corpus`
@@ -58,7 +60,7 @@ class FramesOptions(TrackSource):
         if not self.layers:
             raise InputError("layers: expected last, all or names of layers, got none")
         super().check()
-        check_encoder(self.encoder)
+        check_encoder(self.encoder, allow_code=self.allow_code)
         is_corpus = self.tracks == DEFAULT_CORPUS or (user_path(self.tracks, "tracks").parent / CORPUS_NOTE).is_file()
         if self.annotations is None and not is_corpus:
             raise InputError(f"annotations: expected a CSV file with the {self.task} of {self.tracks}, got none")

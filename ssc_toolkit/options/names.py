@@ -1,8 +1,8 @@
 """Names and limits that options accept.
 
-METHODS, DATASETS, ENCODERS, ENCODER_FILES, PUBLISHED_MODELS, HUB_PREFIX, STAGES, CLMR_STAGES, PRESETS, CORRUPTIONS and
-MAX_SEVERITY are copies, because the modules that define them are slow to import. A test compares the copies with the
-originals.
+METHODS, DATASETS, ENCODERS, TARGETS, ENCODER_FILES, PUBLISHED_MODELS, HUB_PREFIX, STAGES, CLMR_STAGES, PRESETS,
+CORRUPTIONS and MAX_SEVERITY are copies, because the modules that define them are slow to import. A test compares the
+copies with the originals.
 """
 
 from __future__ import annotations
@@ -29,6 +29,17 @@ ENCODERS = {
     "ShortChunkCNN": ("sample_rate", "channels", "residual"),
 }
 """Names of the arguments of each class of encoders."""
+TARGETS = {
+    "SameClass": (),
+    "SharedLabels": ("minimum",),
+    "LabelOverlap": ("measure",),
+    "ProbabilityOverlap": ("measure",),
+    "GaussianKernel": ("bandwidth",),
+    "TempoKernel": ("bandwidth_octaves", "octave_blind"),
+    "KeySimilarity": ("kernel", "bandwidth_fifths"),
+    "SimilarityMatrix": ("matrix",),
+}
+"""Names of the arguments of each class of targets that `pretrain` accepts. The argument `matrix` is a file."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 PUBLISHED_MODELS = ("MTT_musicnn", "MSD_musicnn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING
@@ -13,11 +14,12 @@ from typing import Any, Generic, get_args
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.files import read_options
+from ssc_toolkit.options.files import check_text, check_texts, read_options
+from ssc_toolkit.options.json_schema import json_schema
 from ssc_toolkit.options.schema import Option, Options, Schema, suggest_name
 from ssc_toolkit.options.wording import simplify_message
 
-_OF_THE_PARSER = ("config", "help", "print_config")
+_OF_THE_PARSER = ("config", "help", "print_config", "print_schema")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
 """Pattern of a `~` for the home folder in a value. Shells replace it only at the beginning of a word."""
 
@@ -42,7 +44,7 @@ class CommandLine(Generic[Options]):
 
     Raises:
         InputError: for an unknown option, a value of the wrong type, or an invalid config file.
-        SystemExit: with status 0, after `--help` or `--print_config`.
+        SystemExit: with status 0, after `--help`, `--print_config` or `--print_schema`.
 
     Examples:
         >>> from ssc_toolkit.options import EmbedOptions
@@ -52,18 +54,25 @@ class CommandLine(Generic[Options]):
 
     def __init__(self, kind: type[Options], arguments: Sequence[str], prog: str = "", about: str = "") -> None:
         schema = Schema(kind)
+        if "--print_schema" in arguments:
+            print(json.dumps(json_schema(kind, f"Config of {prog}" if prog else ""), indent=1, ensure_ascii=False))
+            raise SystemExit(0)
         spelled = _spelled(schema, arguments)
         configs = [text.removeprefix("--config=") for text in spelled if text.startswith("--config=")]
+        flags = _flags(schema, spelled)
         self._configs = {config: _read_config(schema, config) for config in configs}
-        self._arguments = [text for text in spelled if not text.startswith("--config=")]
+        self._arguments = [text for text in spelled if _name_of(text) not in (*schema.flags, "config")]
         content = schema.nested(*self._configs.values())
         try:
             base = _checked(schema, content, required=False) if content else None
-            found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base)
+            is_printed = any(_name_of(text) == "print_config" for text in self._arguments)
+            found = _parser(schema, prog, about, has_help=not is_printed).parse_args(
+                self._arguments, namespace=base, env=False
+            )
         except ArgumentError as error:
             raise InputError(f"{simplify_message(str(error))}; --help explains the options") from error
         with self.config_named():
-            self.options = schema.built(vars(found))
+            self.options = schema.built(_with_items(schema, {**vars(found), **flags}))
 
     def check(self) -> None:
         """Raise InputError if an option is invalid. The message names the config file if the option comes from one."""
@@ -101,7 +110,24 @@ def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
         'bf16'
     """
     schema = Schema(kind)
-    return schema.built(vars(_checked(schema, schema.nested(content))))
+    return schema.built(_with_items(schema, vars(_checked(schema, schema.nested(content)))))
+
+
+def _with_items(schema: Schema[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name, in which the items of lists of groups of options are instances of their classes.
+
+    Raises:
+        InputError: for an unknown option of an item, or a value of the wrong type.
+    """
+    found = dict(values)
+    for name, kind in schema.items.items():
+        try:
+            found[name] = tuple(
+                parse_mapping(kind, item) if isinstance(item, Mapping) else item for item in values.get(name) or ()
+            )
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return found
 
 
 def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
@@ -120,16 +146,20 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
 
     If `required` is False, required options can be missing, and defaults are not added.
     """
+    check_texts(dict(content))
     try:
-        return _parser(schema, required=required).parse_object(dict(content), defaults=required)
+        return _parser(schema, required=required).parse_object(dict(content), env=False, defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(simplify_message(str(error))) from error
 
 
-def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
+def _parser(
+    schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True, has_help: bool = True
+) -> ArgumentParser:
     """Return a parser of the options in `schema`.
 
-    `prog` and `about` are shown by `--help`. If `required` is False, no option is required.
+    `prog` and `about` are shown by `--help`. If `required` is False, no option is required. `has_help` is
+    False for `--print_config`, because the parser prints no options that are hidden from `--help`.
 
     Options of groups are added one by one, because the parser's own groups would read other files and import classes
     that a config names.
@@ -144,8 +174,33 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
         is_required = option.default is MISSING
         keywords = {"required": required} if is_required else {"default": option.default}
         place = groups.get(name.partition(".")[0], parser) if "." in name else parser
-        place.add_argument(f"--{name}", type=option.hint, help=option.help.replace("%", "%%"), **keywords)
+        text = option.help.replace("%", "%%") if has_help else ""
+        place.add_argument(f"--{name}", type=option.hint, help=text, **keywords)
+    parser.add_argument(
+        "--print_schema",
+        action="store_true",
+        default=SUPPRESS,
+        help="print a JSON Schema of config files, with which editors complete and check options",
+    )
+    for flag in schema.flags.values():  # only for --help, because _flags parses them
+        parser.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, default=flag.default)
     return parser
+
+
+def _name_of(argument: str) -> str:
+    """Return the name of the option in an argument of the form `--name=value`."""
+    return argument.removeprefix("--").partition("=")[0]
+
+
+def _flags(schema: Schema[Any], spelled: Sequence[str]) -> dict[str, bool]:
+    """Return the values of the flags that only the command line can set, by name."""
+    found = {}
+    for name, _, value in (text.removeprefix("--").partition("=") for text in spelled):
+        if name in schema.flags:
+            if value not in ("true", "false"):
+                raise InputError(f"{name}: expected true or false, got {value}")
+            found[name] = value == "true"
+    return found
 
 
 def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
@@ -167,12 +222,13 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
             spelled.append(text)
             continue
         option = _known(schema, text, name)
-        if not equals and option is not None and option.hint is bool and waiting[:1] not in (["true"], ["false"]):
+        if not equals and option is not None and option.is_flag and waiting[:1] not in (["true"], ["false"]):
             value = "true"
         elif not equals and waiting and not waiting[0].startswith("--"):
             value = waiting.pop(0)
         if not value:
             raise InputError(f"--{name} is empty; give a value or leave it out")
+        check_text(name, value)
         value = _HOME.sub(lambda _: str(Path.home()), value)
         if schema.takes_single_value(name):
             own = schema.whole_group(name, value)
@@ -191,12 +247,14 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
     if schema.takes_single_value(name) or name == "config":
         return None
+    if name in schema.flags:
+        return schema.flags[name]
     try:
         schema.check_name(name)
     except InputError as error:
-        hint = suggest_name(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --") + schema.list_group(
-            name
-        )
+        hint = suggest_name(name, [*schema.names_near(name), *_OF_THE_PARSER]).replace(
+            "mean ", "mean --"
+        ) + schema.list_group(name)
         raise InputError(f"--{name[:100]} is not an option{hint or '; --help explains the options'}") from error
     return schema.options.get(name)
 

@@ -38,7 +38,7 @@ class PrepareOptions:
         min_seconds: minimum length in seconds; shorter tracks are left out.
         max_unusable: maximum fraction of the files that may be unreadable, silent or too short. These files are left
             out.
-        strict: stop at the first file that is unreadable, silent or too short.
+        strict: allow no file that is unreadable, silent or too short. The error names all of them.
         threads: number of decoding threads; by default one for each CPU core.
         shard_megabytes: maximum size of the files of the store in MiB.
         verify: only check that the store in `out` agrees with its checksums and its source files.

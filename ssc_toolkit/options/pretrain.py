@@ -19,6 +19,7 @@ from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.encoder import EncoderOptions, as_encoder
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.segments import SegmentOptions
+from ssc_toolkit.options.targets import SignalOptions, TargetName, TargetOptions, as_target, check_signals
 from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.options.training import (
     AUTO,
@@ -51,6 +52,10 @@ class PretrainOptions(TrackSource):
         labels: label columns. A cell contains one class or several classes separated by "|". An empty cell means that
             the label is unknown. Two tracks are positives if they are positives in at least one column. Without labels,
             the training is self-supervised.
+        target: target of the columns in `labels`, and arguments of its class. `--target=TempoKernel` is the same as
+            `--target.name=TempoKernel`.
+        signals: list of label signals, instead of `labels` and `target`. Each has its own columns, target, weight and
+            mask, as in `[{column: key, target: KeySimilarity}, {column: tempo, target: TempoKernel}]`.
         encoder: architecture of the encoder and arguments of its class, or a saved encoder whose weights the training
             starts from. `--encoder=SampleCNN` is the same as `--encoder.name=SampleCNN`.
         view_seconds: length of a view in seconds.
@@ -102,6 +107,8 @@ class PretrainOptions(TrackSource):
 
     out: str
     labels: tuple[str, ...] | str | None = None
+    target: TargetName | TargetOptions | None = None
+    signals: tuple[SignalOptions, ...] = ()
     encoder: str | EncoderOptions = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
@@ -142,9 +149,26 @@ class PretrainOptions(TrackSource):
         return (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
     @property
+    def label_signals(self) -> tuple[SignalOptions, ...]:
+        """Label signals: those of `signals`, or one for each column in `labels`."""
+        return tuple(self.signals) or tuple(
+            SignalOptions(column=column, target=self.target) for column in self.label_columns
+        )
+
+    @property
+    def signal_names(self) -> tuple[str, ...]:
+        """Names of the label signals, which consist of the names of their columns."""
+        return tuple(signal.name for signal in self.label_signals)
+
+    @property
+    def largest_minimum(self) -> int:
+        """Largest number of common labels that positives of a label signal must have."""
+        return max([self.min_shared, *(as_target(signal.target).minimum or 1 for signal in self.label_signals)])
+
+    @property
     def validation_column(self) -> str | None:
-        """Name of the label column of the validation, or None without labels."""
-        return self.validation.labels or next(iter(self.label_columns), None)
+        """Name of the label column or signal of the validation, or None without labels."""
+        return self.validation.labels or next(iter(self.signal_names), None)
 
     @property
     def sources(self) -> dict[str, TrackSource]:
@@ -154,7 +178,8 @@ class PretrainOptions(TrackSource):
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, or if the output folder contains a run with other settings."""
-        columns = self.label_columns
+        self._check_signals()
+        columns = self.signal_names
         # Without labels, the only positives are other views.
         least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}
         least |= dict.fromkeys(("steps", "checkpoint_every", "min_shared"), 1)
@@ -176,8 +201,6 @@ class PretrainOptions(TrackSource):
             self._check_separate_heads()
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
-        if len(set(columns)) < len(columns):
-            raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
         for group in (
             as_encoder(self.encoder),
             self.loss,
@@ -230,10 +253,35 @@ class PretrainOptions(TrackSource):
                     f"got {column}, whose labels outside of the budget would be used"
                 )
 
+    def _check_signals(self) -> None:
+        """Raise InputError if `labels`, `target`, `signals` and `min_shared` do not fit together."""
+        columns = self.label_columns
+        if len(set(columns)) < len(columns):
+            raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
+        for name, value in (("labels", self.labels), ("target", self.target)):
+            if self.signals and value is not None:
+                raise InputError(f"{name}: expected no {name} with signals, got both")
+        check_signals(self.signals)
+        target = as_target(self.target)
+        target.check()
+        if target.name is not None and not columns:
+            raise InputError(f"target: expected labels as well, got {target.name} without labels")
+        targets = [as_target(signal.target) for signal in self.label_signals]
+        if self.min_shared != 1 and targets and all(own.name is not None for own in targets):
+            raise InputError(
+                f"min_shared: expected 1 with a target, got {self.min_shared}; use the argument minimum of SharedLabels"
+            )
+        for own in targets:
+            if self.loss.denominator == "negatives" and own.name in ("GaussianKernel", "TempoKernel"):
+                raise InputError(
+                    f"loss.denominator: expected all with {own.name}, whose weights are above 0 for all pairs, so that "
+                    "there are no negatives, got negatives"
+                )
+
     def _check_separate_heads(self) -> None:
         """Raise InputError if one of the two losses of separate projectors would have no positives."""
         for name, is_missing, expected in (
-            ("labels", not self.label_columns, "label columns"),
+            ("labels", not self.signal_names, "label columns"),
             ("labeled_fraction", self.labeled_fraction == 0, "a fraction above 0"),
             ("views", self.views < 2, "at least 2"),
         ):

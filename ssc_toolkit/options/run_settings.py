@@ -14,6 +14,7 @@ from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
 from ssc_toolkit.options.batches import read_proportions
 from ssc_toolkit.options.encoder import as_encoder
+from ssc_toolkit.options.targets import plain_signals, plain_target
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
@@ -51,6 +52,7 @@ _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", 
 """Names of options that may change when a run is resumed, if hashes of tracks and labels are the same."""
 ENCODER_START = "encoder_start"
 """Name of the setting with the class, arguments and hash of a saved encoder that a run started from."""
+_MAX_HZ = "encoder.max_hz"
 _HASHES = {
     ENCODER_START: "the saved encoder that the run started from has changed",
     "tracks_hash": "the tracks or their labels have changed",
@@ -126,6 +128,8 @@ def read_settings(folder: Path, argument: str = "out") -> dict[str, Any]:
     """
     found = read_checked_json(folder / SETTINGS, argument, "restore it, or choose another folder", required=False)
     renamed = with_new_names(found, OPTIONS)
+    if renamed.get("encoder") == "MelCNN" and renamed.get(_MAX_HZ) is None:
+        renamed[_MAX_HZ] = 5000.0  # the default of earlier versions
     # Earlier versions stored the label column of the validation, which does not determine the weights.
     return {name: value for name, value in renamed.items() if not name.startswith("validation.")}
 
@@ -172,8 +176,14 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         flat["encoder"] = encoder.pop("name")
         flat |= {f"encoder.{argument}": value for argument, value in encoder.items()}
         flat.pop("encoder.name", None)
+        if flat["encoder"] == "MelCNN" and flat[_MAX_HZ] is None:
+            flat[_MAX_HZ] = "half the sample rate"
     if "unlabeled" in values:  # its tracks are decided by their hash
         flat["batches.proportions"] = read_proportions(values["unlabeled"])
+    if "target" in values:  # arguments that are None are left out, so that later versions can have more of them
+        for name in [name for name in flat if name.startswith("target.")]:
+            del flat[name]
+        flat |= {"target": plain_target(values["target"]), "signals": plain_signals(values["signals"])}
     if "optimizer" in values:  # None and the default value are the same setting
         flat["optimizer.warmup"] = values["optimizer"].warmup_fraction
     return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}

@@ -26,6 +26,9 @@ Options = TypeVar("Options", bound=Checked)
 SOME_OF = "some_of"
 """Key in the metadata of a field that contains some of the options of another class as a dictionary."""
 
+COMMAND_LINE_ONLY = "command_line_only"
+"""Key in the metadata of a flag that the user must type, because a config file may be from somebody else."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -45,6 +48,11 @@ class Option:
     default: Any
 
     @property
+    def is_flag(self) -> bool:
+        """Whether the value is true or false, or optionally None."""
+        return self.hint is bool or set(get_args(self.hint)) == {bool, type(None)}
+
+    @property
     def is_list(self) -> bool:
         """Whether the value can be a tuple."""
         return any(get_origin(part) is tuple for part in (self.hint, *get_args(self.hint)))
@@ -56,14 +64,17 @@ class Schema(Generic[Options]):
     A field whose type is a dataclass is a group of options. If another type is possible as well, as in `str |
     TrackSource`, a single value instead of the group is the value of its first option, and the other options are None.
     For example, `unlabeled: music` is the same as `unlabeled: {tracks: music}`. A field with the metadata `some_of` is
-    a dictionary with some of the options of another class.
+    a dictionary with some of the options of another class. A field whose type is a tuple of a dataclass is a list of
+    groups of options; `items` contains their classes.
 
     Args:
         kind: the class of the options.
 
     Attributes:
         options: options by name.
+        flags: options by name that only the command line can set, and no config file.
         groups: options of each group by name.
+        items: classes of the items of lists of groups by name.
         texts: descriptions of options and groups by name.
 
     Examples:
@@ -75,19 +86,28 @@ class Schema(Generic[Options]):
     def __init__(self, kind: type[Options]) -> None:
         self.kind = kind
         self.options: dict[str, Option] = {}
+        self.flags: dict[str, Option] = {}
         self.groups: dict[str, dict[str, Option]] = {}
+        self.items: dict[str, type] = {}
         self.texts = _texts_of(kind)
         self._some_of: dict[str, Schema[Any]] = {}
         self._single: set[str] = set()
         hints = get_type_hints(kind)
         for field in fields(kind):  # type: ignore[arg-type]
             group = _group_of(hints[field.name])
+            if COMMAND_LINE_ONLY in field.metadata:
+                self.flags[field.name] = Option(field.name, hints[field.name], self.texts[field.name], SUPPRESS)
+                continue
             if SOME_OF in field.metadata:
                 self._some_of[field.name] = inner = Schema(field.metadata[SOME_OF])
                 own = {f"{field.name}.{name}": _given(field, option) for name, option in inner.options.items()}
                 self.groups[field.name] = own
             elif group is None:
-                own = {field.name: Option(field.name, hints[field.name], self.texts[field.name], field.default)}
+                hint, item = hints[field.name], item_of(hints[field.name])
+                if item is not None:
+                    # Not `dict[str, Any]`, in whose values the parser imports classes that a config names.
+                    self.items[field.name], hint = item, tuple[dict, ...]
+                own = {field.name: Option(field.name, hint, self.texts[field.name], field.default)}
             else:
                 inner = Schema(group)
                 own = {f"{field.name}.{name}": _inside(field, option) for name, option in inner.options.items()}
@@ -101,9 +121,20 @@ class Schema(Generic[Options]):
 
         The message suggests the most similar name, and lists the options of the group of the name.
         """
+        if name in self.flags:
+            raise InputError(
+                f"{name}: expected --{name} on the command line, because a file must not set it, got {name}"
+            )
         if name not in self.options:
-            hint = suggest_name(name, self.options) + self.list_group(name)
+            hint = suggest_name(name, self.names_near(name)) + self.list_group(name)
             raise InputError(f"{name[:100]!r} is not an option{hint}")
+
+    def names_near(self, name: str) -> list[str]:
+        """Return the names of options and groups among which an unknown option is searched.
+
+        For an option of an unknown group, such as `lose.label_weight`, they are all options.
+        """
+        return [*self.options, *self.flags, *(group for group in self.groups if "." not in name and group != name)]
 
     def list_group(self, name: str) -> str:
         """Return a text that lists the options of the group of an unknown option, or an empty string without a group.
@@ -152,6 +183,7 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
+            part = {name: value for name, value in part.items() if value is not False or name not in self.flags}
             renamed = {name: _new_value(name, value) for name, value in self._with_new_names(part).items()}
             for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
@@ -283,8 +315,16 @@ def _inside(field: Any, option: Option) -> Option:
     return Option(name, option.hint, option.help, default)
 
 
+def item_of(hint: Any) -> type | None:
+    """Return the dataclass of the items of a list of groups of options, such as `tuple[Group, ...]`, or None."""
+    item = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return item if is_dataclass(item) and isinstance(item, type) else None
+
+
 def _group_of(hint: Any) -> type | None:
-    """Return the dataclass that a type hint is or contains, or None."""
+    """Return the dataclass that a type hint is or contains, or None. A list of dataclasses contains none."""
+    if item_of(hint) is not None:
+        return None
     return next((part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)), None)
 
 

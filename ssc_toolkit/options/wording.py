@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ssc_toolkit.checks import nearest
+
 _KINDS = {
     "int": "an integer written in digits",
     "float": "a number",
@@ -25,6 +27,8 @@ def simplify_message(message: str) -> str:
         >>> simplify_message("folds: Does not validate against any of the Union subtypes Subtypes: [int, NoneType] "
         ...                  "Errors: - Expected a int - Expected a NoneType Given value type: str Given value: four")
         'folds: expected an integer written in digits, got four'
+        >>> simplify_message("encoder.name: Expected a typing.Literal['MelCNN', 'SampleCNN']. Got value: MelCN")
+        "encoder.name: expected one of 'MelCNN', 'SampleCNN', got MelCN; did you mean MelCNN?"
     """
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"the following arguments are required: (.*)", r"\1: expected a value, got none", message)
@@ -37,7 +41,11 @@ def simplify_message(message: str) -> str:
     message = _UNION.sub(_describe_union, message)
     message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: ", r"expected one of \1, got ", message)
     kinds = "|".join(_KINDS)
-    return re.sub(rf"Expected a ({kinds})\. Got value: ", lambda found: f"expected {_KINDS[found[1]]}, got ", message)
+    message = re.sub(
+        rf"Expected a ({kinds})\. Got value: ", lambda found: f"expected {_KINDS[found[1]]}, got ", message
+    )
+    choices = re.search(r"(?:one of|or) ('.*'), got (.+)$", message)
+    return message + nearest(choices[2], re.findall(r"'([^']+)'", choices[1])) if choices else message
 
 
 def _describe_union(found: re.Match[str]) -> str:

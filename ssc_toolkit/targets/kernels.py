@@ -82,7 +82,7 @@ class TempoKernel(Target):
                 [0.1353, 1.0000]])
     """
 
-    def __init__(self, bandwidth_octaves: float, octave_blind: bool = False) -> None:
+    def __init__(self, bandwidth_octaves: float = 0.06, octave_blind: bool = False) -> None:
         super().__init__()
         self.bandwidth_octaves = check_positive("bandwidth_octaves", bandwidth_octaves)
         self.octave_blind = check_bool("octave_blind", octave_blind)

@@ -1,4 +1,4 @@
-"""Functions that create track tables, labels, target and dataset of a training from the user's options."""
+"""Functions that create track tables and dataset of a training from the user's options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
+from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, load_tracks
 from ssc_toolkit.data.labels import name_signals
 from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
@@ -14,7 +14,6 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options import SegmentOptions
 from ssc_toolkit.options.tracks import TrackSource, source_named
-from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 from ssc_toolkit.training.view_samplers import make_part_sampler
 
 Signals = Labels | dict[str, Labels] | None
@@ -33,50 +32,6 @@ def load_source(source: TrackSource, argument: str) -> TrackTable:
     """
     with source_named(argument):
         return load_tracks(source.tracks, source.root, source.variant)
-
-
-def encoded_columns(table: TrackTable, columns: Sequence[str], validation: str | None) -> dict[str, Labels]:
-    """Encode the label columns of a table, and the column of the validation if it is not one of them.
-
-    Returns:
-        Labels of all rows by column.
-
-    Raises:
-        InputError: as for `encode_labels`. The message names the option that gave the column.
-    """
-    options = dict.fromkeys(columns, "labels")
-    if validation is not None:
-        options.setdefault(validation, "validation.labels")
-    return {column: encode_labels(table, column, option) for column, option in options.items()}
-
-
-def make_target(signals: Mapping[str, Labels], min_shared: int) -> Target:
-    """Return the target of the loss, which determines which tracks are positives of each other.
-
-    Two tracks are positives if, in at least one column, they have the same class or `min_shared` labels in common.
-
-    Args:
-        signals: labels by column.
-        min_shared: minimum number of common labels of positives, for columns with several labels per track.
-
-    Raises:
-        InputError: if `min_shared` is larger than the number of labels of every track.
-    """
-    many = [signal for signal in signals.values() if signal.is_multi_hot]
-    if min_shared > 1 and not many:
-        found = f"a track has one label in column {next(iter(signals))!r}" if signals else "there are no labels"
-        raise InputError(f"min_shared: expected 1 because {found}, got {min_shared}")
-    most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=1)
-    if min_shared > most:
-        raise InputError(
-            f"min_shared: expected at most {most}, the highest number of labels of a track, got {min_shared}"
-        )
-    targets: dict[str, Target] = {
-        column: SharedLabels(min_shared) if signal.is_multi_hot else SameClass() for column, signal in signals.items()
-    }
-    if len(targets) > 1:
-        return MaxTarget(targets)
-    return next(iter(targets.values()), SameClass())
 
 
 def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTable:

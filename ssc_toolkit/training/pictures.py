@@ -100,9 +100,10 @@ def _order(labels: Any, labeled: Any, count: int) -> Tensor:
     if labels is None:
         return torch.arange(count)
     values, mask = (next(iter(value.values())) if isinstance(value, dict) else value for value in (labels, labeled))
-    values = values.flatten(1).argmax(dim=1) if values.dim() > 1 else values
-    values, mask = values.cpu(), mask.cpu()
-    return torch.tensor(sorted(range(count), key=lambda place: (not mask[place], int(values[place]))))
+    if values.dim() > 1:
+        values = values[:, 0] if values.shape[1] == 1 else values.flatten(1).argmax(dim=1)
+    values, mask = values.tolist(), mask.tolist()
+    return torch.tensor(sorted(range(count), key=lambda place: (not mask[place], values[place])))
 
 
 def _rows_of(value: Any, order: Tensor) -> Any:

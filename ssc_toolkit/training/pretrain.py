@@ -16,9 +16,9 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import make_chain
-from ssc_toolkit.data import Labels, check_audio, dataset_of
+from ssc_toolkit.data import Labels, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.data.validation import kept_rows
+from ssc_toolkit.data.validation import check_all_audio, kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
@@ -52,15 +52,14 @@ from ssc_toolkit.training.dataset_factory import (
     check_contrasts,
     check_rate,
     encode_training_labels,
-    encoded_columns,
     hash_training_table,
     load_source,
-    make_target,
     make_training_dataset,
     select_training_rows,
 )
 from ssc_toolkit.training.estimate import estimate_training
 from ssc_toolkit.training.fit import fit, is_first_process
+from ssc_toolkit.training.label_signals import encoded_columns, hash_matrices, make_target
 from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.learning_rate import find_learning_rate
 from ssc_toolkit.training.loggers import check_loggers
@@ -117,14 +116,7 @@ def pretrain(options: PretrainOptions) -> Path:
     if not options.dry_run:
         make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
-    signals = encoded_columns(
-        tables[0], options.label_columns, options.validation_column
-    )  # before any audio file is opened
-    if options.segments.columns:
-        check_view_columns(select_training_rows(tables[0]), options.segments)
-    check_validation_split(tables[0], signals, options)
-    with _as_input_errors():
-        module = _make_module(options, tables, signals)
+    signals, module = prepare_tables(options, tables)  # before any audio file is opened
     is_saved = as_encoder(options.encoder).is_saved
     start = {ENCODER_START: describe_start(module.model.encoder)} if is_saved else {}
     if options.dry_run:
@@ -141,7 +133,7 @@ def pretrain(options: PretrainOptions) -> Path:
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim_run_folder(folder, options, _identity(found.parts) | start)
+            claim_run_folder(folder, options, _identity(found.parts) | start | hash_matrices(options.label_signals))
             clear_leftovers(folder, names=(*WRITTEN, *map(report_name, options.sources)))
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
@@ -152,6 +144,27 @@ def pretrain(options: PretrainOptions) -> Path:
         else:
             _train(options, folder, module, found)
     return folder / ENCODER_FOLDER
+
+
+def prepare_tables(
+    options: PretrainOptions, tables: Sequence[TrackTable]
+) -> tuple[dict[str, Labels], SemiSupConModule]:
+    """Return the labels of a training by column, and its module, without opening audio files.
+
+    Args:
+        options: options of the training.
+        tables: track tables in the order of `options.sources`.
+
+    Raises:
+        InputError: if the tables lack a column, or if options do not fit to the tables or to each other.
+    """
+    name = "signals" if options.signals else "labels"
+    signals = encoded_columns(tables[0], options.label_signals, options.validation_column, name)
+    if options.segments.columns:
+        check_view_columns(select_training_rows(tables[0]), options.segments)
+    check_validation_split(tables[0], signals, options)
+    with _as_input_errors():
+        return signals, _make_module(options, tables, signals)
 
 
 @dataclass(frozen=True)
@@ -196,7 +209,7 @@ def _make_module(
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
-    target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
+    target = make_target(signals, options.label_signals, options.min_shared)
     module = SemiSupConModule(
         model,
         _make_loss(options, target),
@@ -245,17 +258,16 @@ def _training_data(
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
     """
-    usable = []
-    for argument, table in zip(options.sources, tables, strict=True):
-        report = None if report_folder is None else report_folder / report_name(argument)
-        usable.append(check_audio(table, options.view_seconds, options.max_unusable, report=report))
+    reports = None if report_folder is None else {name: report_folder / report_name(name) for name in options.sources}
+    by_argument = dict(zip(options.sources, tables, strict=True))
+    usable = check_all_audio(by_argument, options.view_seconds, options.max_unusable, reports)
     parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
     is_usable = kept_rows(tables[0], usable[0])
     kept = {column: signal[is_usable] for column, signal in signals.items()}
-    columns = options.label_columns
+    columns = options.signal_names
     train = encode_training_labels(usable[0], {column: kept[column] for column in columns})
     if options.labeled_fraction == 1:
-        check_contrasts(train, columns, options.min_shared)
+        check_contrasts(train, columns, options.largest_minimum)
     dataset = make_training_dataset(
         parts,
         train,
@@ -295,7 +307,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     first = is_first_process()
     checkpoint = folder / CHECKPOINT
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
-    columns = options.label_columns
+    columns = options.signal_names
     if first:
         if checkpoint.exists():
             check_best_checkpoint(folder / BEST_CHECKPOINT)
@@ -309,7 +321,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         if options.validation.every and found.validation_set is None:
             logger.info("no validation: fewer than two usable tracks have the split 'valid'")
         processes = options.trainer.devices * options.trainer.num_nodes
-        for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
+        for remark in list_warnings(found.batches, found.signals, columns, options.largest_minimum, processes):
             logger.warning("%s", remark)
         if load_record(folder / TRAINING_TRACKS, "out") is None:
             encoder = as_encoder(options.encoder)
@@ -337,7 +349,11 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
 
 def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the hashes of the data of a run and the version of this library, by which a resumed run is checked."""
-    identity = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
+    identity: dict[str, Any] = {
+        "tracks_hash": hash_training_table(parts[0]),
+        "dataset": dataset_of(parts[0]),
+        "version": __version__,
+    }
     hashes, names = [hash_training_table(part) for part in parts[1:]], [dataset_of(part) for part in parts[1:]]
     if len(hashes) == 1:
         identity |= {"unlabeled_hash": hashes[0], "unlabeled_dataset": names[0]}

@@ -12,6 +12,8 @@ from ssc_toolkit.samplers import SemiSupervisedBatchSampler, uncovered_classes
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import Signals, find_single_class_columns
 
+_UNITS = {"class": "classes", "multi-hot": "labels", "number": "numbers"}
+
 
 def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]) -> str:
     """Return a line of text with the numbers of tracks, labeled tracks and classes of a training.
@@ -21,10 +23,7 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
     count = len(data.dataset)
     if signals is None:
         return f"{count} tracks, no labels"
-    parts = [
-        f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
-        for signal in name_signals(signals).values()
-    ]
+    parts = [f"{len(signal.names)} {_UNITS[signal.kind]}" for signal in name_signals(signals).values()]
     return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(parts)}"
 
 
@@ -50,6 +49,8 @@ def list_warnings(
 def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
     rows = data.labeled_rows()[data.budget()]
     for signal in name_signals(signals).values():
+        if signal.kind == "number":
+            continue
         rows_of_signal = rows[signal.labeled[rows]]
         known = signal.labeled.nonzero()[:, 0]
         missing = uncovered_classes(signal.values[known], torch.isin(known, rows_of_signal).nonzero()[:, 0])

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from ssc_toolkit.data import ContrastiveDataset, Labels, as_float
+from ssc_toolkit.data.labels import list_classes_of_rows
 from ssc_toolkit.evaluation import neighbor_agreement
 from ssc_toolkit.evaluation.embedding.eval_mode import eval_mode
 from ssc_toolkit.evaluation.metrics.classification import find_metrics
@@ -50,8 +51,8 @@ class ValidationSet:
 
     The loss is computed without the queue of a `CrossBatchMemory` and without the embeddings of other processes. The
     linear probe is ridge regression of the class indicators. It is fitted to segments of training tracks in each
-    measurement, so it has no state. Its score is the accuracy, or the mean average precision for several labels per
-    track.
+    measurement, so it has no state. Its score is the accuracy, the mean average precision for several labels per track,
+    or R² for numbers. Numbers have no `val_neighbor_agreement`.
 
     Args:
         dataset: dataset of the validation tracks, with the labels that the loss uses.
@@ -108,7 +109,7 @@ class ValidationSet:
         )
         possible = {
             "val_alignment": self.dataset.views > 1,
-            NEIGHBOR_AGREEMENT: labeled > 1,
+            NEIGHBOR_AGREEMENT: labeled > 1 and self.labels is not None and self.labels.kind != "number",
             PROBE_SCORE: labeled > 1 and has_probe,
         }
         return [name for name in MEASURES if possible.get(name, True)]
@@ -126,7 +127,7 @@ class ValidationSet:
                 self._augmented = self._augment(module)
             assert self._batch is not None
             found = self._contrastive(module, self._batch)
-            if self.labels is not None and NEIGHBOR_AGREEMENT in self.measures:
+            if self.labels is not None and {NEIGHBOR_AGREEMENT, PROBE_SCORE} & set(self.measures):
                 found |= self._of_labels(module, self._batch, self.labels)
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -141,7 +142,7 @@ class ValidationSet:
         if self.training is None or self.training_labels is None or PROBE_SCORE not in self.measures:
             return
         labeled = self.training_labels.labeled.nonzero()[:, 0]
-        values = self.training_labels.values[labeled]
+        values = list_classes_of_rows({"": self.training_labels[labeled]})
         if len(labeled) > self.max_tracks:  # tracks of every class
             labeled = labeled[label_budget(values, self.max_tracks / len(labeled), self.seed)][: self.max_tracks]
         self._probe = self.training.batch(labeled.tolist(), make_generator(self.seed, "validation", "probe"))
@@ -184,7 +185,8 @@ class ValidationSet:
         """Compute the measures of the representations of clean segments."""
         own = labels[batch["item"]]
         embeddings = self._embeddings(module, batch)
-        found = {NEIGHBOR_AGREEMENT: neighbor_agreement(embeddings, own)}
+        is_compared = NEIGHBOR_AGREEMENT in self.measures
+        found = {NEIGHBOR_AGREEMENT: neighbor_agreement(embeddings, own)} if is_compared else {}
         if self._probe is not None and self.training_labels is not None:
             training = self.training_labels[self._probe["item"]]
             found[PROBE_SCORE] = _probe_score(self._embeddings(module, self._probe), training, embeddings, own)

@@ -10,7 +10,7 @@ from ssc_toolkit.data import ContrastiveDataset, Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import PretrainOptions
-from ssc_toolkit.options.validation import MEASURES, PROBE_SCORE
+from ssc_toolkit.options.validation import MEASURES, NEIGHBOR_AGREEMENT, PROBE_SCORE
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import find_training_rows
 from ssc_toolkit.training.validation import ValidationSet
@@ -49,6 +49,11 @@ def check_validation_split(table: TrackTable, signals: Mapping[str, Labels], opt
         return
     assert column is not None  # checked with the options
     labels = signals[column]
+    if monitor == NEIGHBOR_AGREEMENT and labels.kind == "number":
+        raise InputError(
+            f"validation.monitor: expected {PROBE_SCORE} or another measure with the numbers in column {column!r}, "
+            f"because {monitor} compares classes, got {monitor}"
+        )
     count = int((is_valid & labels.labeled).sum())
     if count < _MIN_TRACKS:
         raise InputError(
@@ -84,8 +89,8 @@ def make_validation_set(
     if not options.validation.every or is_valid.sum() < _MIN_TRACKS:
         return None
     is_train = find_training_rows(table)
-    own = [signals[column][is_valid] for column in options.label_columns]
-    named = dict(zip(options.label_columns, own, strict=True))
+    own = [signals[column][is_valid] for column in options.signal_names]
+    named = dict(zip(options.signal_names, own, strict=True))
     labels = own[0] if len(own) == 1 else named or None
     dataset, training = (
         ContrastiveDataset(
@@ -113,7 +118,7 @@ def make_validation_set(
 
 def _used_labels(labels: Labels, column: str, options: PretrainOptions, batches: SemiSupConDataModule) -> Labels:
     """Return the labels of the training rows that are known to the training, for a column that it uses."""
-    if column not in options.label_columns:
+    if column not in options.signal_names:
         return labels
     used = torch.zeros_like(labels.labeled)
     used[batches.labeled_rows()[batches.budget()]] = True

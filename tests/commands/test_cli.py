@@ -211,6 +211,19 @@ def test_invalid_arguments_give_one_line_errors_before_work(music, tmp_path, mon
     assert {path.name for path in tmp_path.glob("run/*")} <= {".lock", "unusable.csv"}
 
 
+def test_unusable_files_of_all_tracks_are_named(music, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / f"{name}{number}.wav").write_text("no audio")
+    message = refused(
+        "pretrain", f"--tracks={tmp_path / 'one'}", f"--unlabeled={tmp_path / 'two'}", f"--out={tmp_path / 'run'}"
+    )
+    assert all(f"{name}{number}.wav" in message for name in ("one", "two") for number in range(3))
+    assert "unlabeled: 3 of 3 audio files cannot be used" in message
+    assert {path.name for path in tmp_path.glob("run/*.csv")} == {"unusable.csv", "unlabeled-unusable.csv"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -243,13 +243,18 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     code, out, errors = call(
-        "probe", "--encoder=brought_model:make", f"--tracks={music / 'my.csv'}", "--labels=pitch", "--out=p"
+        "probe",
+        "--encoder=brought_model:make",
+        "--allow_code",
+        f"--tracks={music / 'my.csv'}",
+        "--labels=pitch",
+        "--out=p",
     )
     assert code == 0, errors
     assert "random encoder" in out
     assert report(tmp_path / "p")["provenance"]["encoder"] == "brought_model:make"
     (tmp_path / "broken_model.py").write_text("def make():\n    return 1 / 0\n")
-    code, _, errors = call("embed", music, "--encoder=broken_model:make", "--out=e.npz")
+    code, _, errors = call("embed", music, "--encoder=broken_model:make", "--allow_code", "--out=e.npz")
     assert code == 2
     assert "to return a model, got ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
 

@@ -55,7 +55,7 @@ def at_work(music, tmp_path_factory):
         folder = tmp_path_factory.mktemp(name)
         (folder / "slow.py").write_text(SLOW)
         encoder = "--encoders=slow:make" if name == "compare" else "--encoder=slow:make"
-        arguments = [name, encoder, f"--tracks={music}", *options]
+        arguments = [name, encoder, "--allow_code", f"--tracks={music}", *options]
         process = begin(sys.executable, "-m", "ssc_toolkit.cli", *arguments, cwd=folder)
         processes[name] = (process, folder, arguments)
     yield processes

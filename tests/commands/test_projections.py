@@ -107,7 +107,7 @@ def test_comparisons_without_projections_are_errors(music, folder, tmp_path, opt
     with pytest.raises(InputError, match=r"projections: expected projector.json .* in .*saved, got none"):
         CompareOptions(encoders=(str(folder), str(tmp_path / "saved")), **common).check()
     with pytest.raises(InputError, match=r"projections: expected projector.json"):
-        CompareOptions(encoders=("package.module:function",), **common).check()
+        CompareOptions(encoders=("package.module:function",), allow_code=True, **common).check()
     assert not (tmp_path / "out").exists()
 
 

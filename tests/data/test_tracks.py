@@ -23,7 +23,7 @@ from ssc_toolkit.data import (
     from_folder,
     load_tracks,
 )
-from ssc_toolkit.data.validation import report_unusable
+from ssc_toolkit.data.validation import check_all_audio, report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import RandomSegments, SampledIndex, SemiSupervisedBatchSampler
 
@@ -87,8 +87,25 @@ def test_all_files_are_checked_before_the_error(folder):
             check_audio(load_tracks(folder / "whole.csv"), progress=False, strict=strict)
         for name in [*(f"{n}.wav" for n in range(6)), "gone.wav: "]:
             assert name in str(error.value)
-    with pytest.raises(InputError, match=r"; and 5 more. Fix"):
-        report_unusable({f"{n}.wav": "is silent" for n in range(25)}, 25, 0.1)
+
+
+def test_an_error_names_all_files_or_the_list_of_them(tmp_path):
+    problems = {f"{n}.wav": "is silent" for n in range(25)}
+    with pytest.raises(InputError, match=r"^25 of 30 audio files cannot be used: ") as error:
+        report_unusable(problems, 30, 0.1)
+    assert all(f" {path}: is silent" in str(error.value) for path in problems)
+    with pytest.raises(InputError, match=r"; and 5 more. Fix .* All are listed in .*report\.csv"):
+        report_unusable(problems, 30, 0.1, report=tmp_path / "report.csv")
+    assert [row.split(",")[0] for row in (tmp_path / "report.csv").read_text().splitlines()[1:]] == list(problems)
+
+
+def test_the_files_of_all_tables_are_checked(folder):
+    (folder / "one.csv").write_text("path\n0.wav\ngone.wav\n")
+    (folder / "two.csv").write_text("path\nlost.wav\n")
+    tables = {name: load_tracks(folder / f"{name}.csv") for name in ("one", "two")}
+    with pytest.raises(InputError, match=r"^one: 1 of 2 .*gone\.wav.* two: 1 of 1 .*lost\.wav"):
+        check_all_audio(tables)
+    assert [len(kept) for kept in check_all_audio({"one": tables["one"]}, max_unusable=0.5)] == [1]
 
 
 def test_all_tracks_in_two_splits_and_urls_are_named(tmp_path):

@@ -159,7 +159,7 @@ def test_names_are_those_of_the_rooms():
     assert get_args(get_type_hints(TrainerOptions)["precision"]) == (*PRECISIONS, "auto")
 
 
-PROBED = {"encoder": "a:b", "labels": ("key",)}
+PROBED = {"encoder": "a:b", "allow_code": True, "labels": ("key",)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,15 @@ from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.options.parsing import parse_mapping
 from ssc_toolkit.options.study import read_study
+from ssc_toolkit.options.tracks import as_source
 from ssc_toolkit.samplers import AdjacentSegments
 
 CONFIGS = ROOT / "configs"
 
 
-SINGLE = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("corpus/*.yaml")])
+LONG = {"self_supervised": 200_000, "semi_supervised": 200_000, "supervised": 1000 * math.ceil(18_706 / 96)}
+"""Numbers of steps of the published pretrainings."""
+SINGLE = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("corpus/*.yaml"), *CONFIGS.glob("long/*.yaml")])
 
 
 STUDIES = sorted(CONFIGS.glob("sweeps/*.yaml"))
@@ -48,10 +53,11 @@ def test_a_config_is_one_of_pretrain_and_its_data_is_known(config):
     assert_data_exists(found.tracks, found.variant, [*found.label_columns, *names(found.validation.labels)])
     for source in found.sources.values():
         assert_data_exists(source.tracks, source.variant, [])
-    if config.parent == CONFIGS:  # the paper's
+    if config.parent.name != "corpus":  # the paper's
         rate = make_encoder(found.encoder).sample_rate
         assert (rate, round(found.view_seconds * rate)) == (22050, 59535)
-        assert (found.batch_size, found.views, found.temperature, found.steps) == (96, 2, 0.1, 50_000)
+        assert (found.batch_size, found.views, found.temperature) == (96, 2, 0.1)
+        assert found.steps == (50_000 if config.parent == CONFIGS else LONG[config.stem])
         assert (found.optimizer.name, found.optimizer.schedule, found.learning_rate) == (
             "Adam",
             "constant",
@@ -65,9 +71,37 @@ def test_the_configs_of_the_paper_are_there():
     assert kinds["supervised"].labeled_fraction == 1.0
     assert kinds["semi_supervised"].labeled_fraction == 0.5
     assert kinds["tune_plus"].encoder == "TUNePlus"
+    assert {config.stem for config in CONFIGS.glob("long/*.yaml")} == LONG.keys()
     assert {path.stem for path in STUDIES} == {
         *("labeled_fraction", "label_budget", "views", "min_shared", "labeled_data", "corpus")
     }
+
+
+@pytest.mark.parametrize("config", [*SINGLE, *STUDIES], ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_a_config_states_where_its_steps_are_from(config):
+    head = " ".join(line.removeprefix("# ") for line in config.read_text().splitlines() if line.startswith("#"))
+    _, colon, origin = head.partition("Number of steps: ")
+    assert colon
+    steps = read_study(config, Path("x"), None, {})[0].options.steps if config in STUDIES else options_in(config).steps
+    expected = {150: "not from the published code", 50_000: "experiments in the published code, 50 000"}
+    longer = {200_000: "`pretrain_smsl`", 195_000: "`pretrain_sl`"}
+    assert (expected | longer)[steps] in origin
+
+
+@pytest.mark.parametrize("config", SINGLE, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_a_config_passes_the_checks_of_pretrain(config, tmp_path):
+    options = options_in(config)
+    roots = {name: tmp_path / name for name in options.sources if options.tracks != "scores"}
+    for folder in roots.values():
+        folder.mkdir()
+    unlabeled = options.unlabeled and replace(as_source(options.unlabeled), root=str(roots["unlabeled"]))
+    root = roots.get("tracks")
+    replace(options, root=root and str(root), unlabeled=unlabeled, out=str(tmp_path / "out")).check()
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("long/*.yaml")), ids=lambda path: path.stem)
+def test_a_long_config_differs_only_in_its_steps(config):
+    assert replace(options_in(config), steps=50_000) == options_in(CONFIGS / config.name)
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)

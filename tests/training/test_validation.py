@@ -37,7 +37,8 @@ from ssc_toolkit.training import (
     ValidationSet,
 )
 from ssc_toolkit.training.callbacks.saving import SaveCheckpoints
-from ssc_toolkit.training.dataset_factory import encoded_columns, make_training_dataset, select_training_rows
+from ssc_toolkit.training.dataset_factory import make_training_dataset, select_training_rows
+from ssc_toolkit.training.label_signals import encoded_columns
 from ssc_toolkit.training.validation_factory import make_validation_set
 
 RATE = 8000

@@ -34,7 +34,7 @@ from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.data.store.versions import Place, current_version, read_shards, served_places, stored_versions
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
-from ssc_toolkit.data.validation import exceeds_limit, report_unusable
+from ssc_toolkit.data.validation import report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.options.prepare import check_local_folder, check_store_folder, check_store_settings
@@ -43,6 +43,7 @@ from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
+_CHANGED = "changed while it was decoded; rerun the command"
 _SECONDS_TOLERANCE = 0.5  # durations in file headers may differ this much from the decoded audio
 
 
@@ -70,7 +71,8 @@ def prepare_store(
     table are removed from the track table of the store, but their audio is kept.
 
     Files that are unreadable, truncated, empty, silent or too short, or whose channels cancel each other in the mono
-    mix, are left out. A warning reports them, and `unusable.csv` in the folder lists them.
+    mix, are left out. A warning reports them, and `unusable.csv` in the folder lists them. If there are too many of
+    them, all other files are decoded before the error is raised, and the next call does not decode them again.
 
     Args:
         tracks: track table, data frame with a column `path`, or path of a table. The store keeps the other columns.
@@ -80,7 +82,7 @@ def prepare_store(
             "loudest". It cannot be changed in an existing store.
         min_seconds: minimum duration in seconds. Shorter tracks are left out.
         max_unusable: maximum fraction of the files that may be left out.
-        strict: whether the first file that cannot be used is an error.
+        strict: whether a single file that cannot be used is an error, after all files are decoded.
         threads: number of decoding threads. By default, one thread for each CPU core.
         shard_megabytes: maximum size of a shard in MiB. A longer track has its own shard.
         progress: whether to show a progress bar.
@@ -112,11 +114,10 @@ def prepare_store(
             )
         found = {path: current_version(path, stored.get(path, []), stale) for path in paths}
         missing = [path for path in paths if found[path] is None]
-        enough = partial(exceeds_limit, total=len(paths), max_unusable=max_unusable, strict=strict)
         new_shards = partial(
             ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation, channel=channel
         )
-        problems = _decode(missing, place, new_shards, threads, enough, progress)
+        problems = _decode(missing, place, new_shards, threads, progress)
         shards = read_shards(place, shards)
         stored = stored_versions(shards, earlier, served_before)
         found = {
@@ -125,8 +126,8 @@ def prepare_store(
             if path not in problems
         }
         problems |= _too_short(found, min_seconds, sample_rate)
-        complete = all(path in problems or found[path] for path in paths)
-        report_unusable(problems, len(paths), max_unusable, strict, place / UNUSABLE, complete)
+        problems |= {path: _CHANGED for path, where in found.items() if where is None}
+        report_unusable(problems, len(paths), max_unusable, strict, place / UNUSABLE)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
         state = StoreInfo(sample_rate, channel=channel, generation=generation)
         served = _commit(
@@ -222,7 +223,6 @@ def _decode(
     folder: Path,
     new_shards: Callable[..., ShardWriter],
     threads: int,
-    enough: Callable[[dict[str, str]], bool],
     progress: bool,
 ) -> dict[str, str]:
     """Decode audio files and write their samples to new shards.
@@ -232,7 +232,6 @@ def _decode(
         folder: folder of the store.
         new_shards: function that returns a `ShardWriter` for each thread.
         threads: number of threads.
-        enough: function that takes the dictionary of failures so far. If it returns True, decoding stops.
         progress: whether to show a progress bar.
 
     Returns:
@@ -254,8 +253,6 @@ def _decode(
                     return
                 except UnreadableAudio as error:
                     problems[path] = str(error).removeprefix(f"{path}: ")
-                    if enough(problems):
-                        stop.set()
                 with bar_lock:
                     bar.update()
 

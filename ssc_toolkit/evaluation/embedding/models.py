@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +20,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.readout import apply_readout
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.options.code import call_code, check_code, is_import_path
 from ssc_toolkit.options.run_settings import CHECKPOINT, SETTINGS, TRAINING
 from ssc_toolkit.paths import local_path
 
@@ -108,30 +105,30 @@ def as_model(
     return WrappedModel(function, sample_rate, window_seconds, identity)
 
 
-def open_model(source: str) -> WaveformModel:
+def open_model(source: str, *, allow_code: bool = False) -> WaveformModel:
     """Open a saved encoder, a published model, or a model that a Python function creates.
 
     Args:
         source: folder of a saved encoder, "MTT_musicnn", "MSD_musicnn", or "module:function". The function takes
-            no arguments and returns a model. The module must be importable, or be in the current folder.
+            no arguments and returns a model. The module must be installed, or be in the working folder.
+        allow_code: allow "module:function", which imports and runs code.
 
     Raises:
-        InputError: if the folder or the function does not exist, if the function fails or does not return a model, or
-            if the package with the weights of a published model is not installed.
+        InputError: if the folder or the function does not exist, if the function is not allowed, fails or does not
+            return a model, or if the package with the weights of a published model is not installed.
     """
     if is_published_name(source):
         return load_published(source)
     source = local_path(source, "encoder")
-    if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
+    if Path(source).exists() or not is_import_path(source):
         encoder = load_encoder(source)
         encoder.window_seconds = read_view_seconds(Path(source))  # type: ignore[assignment]
         return encoder
-    module, name = source.split(":")
-    with _importable_from_here():
-        try:
-            made = getattr(importlib.import_module(module), name)()
-        except (Exception, SystemExit) as error:  # the code of the user may raise any exception
-            raise InputError(f"encoder: expected {source} to return a model, got {_describe_error(error)}") from error
+    check_code("encoder", source, allow_code)
+    try:
+        made = call_code("encoder", source, allow_code)
+    except (Exception, SystemExit) as error:  # the code of the user may raise any exception
+        raise InputError(f"encoder: expected {source} to return a model, got {_describe_error(error)}") from error
     if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
         raise InputError(
             f"encoder: expected {source} to return a callable with a sample_rate, got {type(made).__name__}; "
@@ -295,13 +292,3 @@ def read_view_seconds(folder: Path) -> float | None:
     if is_run:
         raise InputError(f"encoder: expected view_seconds above 0 in {path}, got {found!r}; {advice}")
     return None
-
-
-@contextmanager
-def _importable_from_here() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

@@ -9,6 +9,7 @@ import torch
 
 from ssc_toolkit.checks import check_embeddings
 from ssc_toolkit.data import Labels
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.losses.unit_length import unit_length
 
 BLOCK = 1 << 25
@@ -77,7 +78,7 @@ def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
         The fraction, from 0 to 1. NaN if fewer than two items are labeled.
 
     Raises:
-        InputError: if the numbers of embeddings and labels differ.
+        InputError: if the numbers of embeddings and labels differ, or if the labels are real numbers.
 
     Examples:
         >>> import torch
@@ -85,6 +86,8 @@ def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
         >>> neighbor_agreement(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), labels)
         0.75
     """
+    if labels.kind == "number":
+        raise InputError("labels: expected classes, got real numbers, which have no same label")
     embeddings = check_embeddings(embeddings, len(labels.labeled))
     known = labels.labeled.numpy() & np.isfinite(embeddings).all(axis=1)
     if known.sum() < 2:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 from ssc_toolkit.processes import safe_environment
 
+_SECONDS_BETWEEN_LOOKS = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -44,19 +45,28 @@ class OneByOne:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def call(self, command: Sequence[str]) -> int:
+    def call(self, command: Sequence[str], is_hopeless: Callable[[], bool] | None = None) -> int | None:
         """Run a command, wait until it ends, and return its exit status.
+
+        Args:
+            command: program and arguments.
+            is_hopeless: function that is called every second while the command runs. If it returns True, the command
+                receives SIGTERM, and None is returned when it has ended.
 
         Raises:
             SystemExit: with status 143, if SIGTERM has arrived.
             KeyboardInterrupt: if SIGINT has arrived.
         """
         self.check()
-        with subprocess.Popen(command, env=safe_environment()) as self._process:
+        # Its standard input ends if this process is killed.
+        with subprocess.Popen(command, env=safe_environment(), stdin=subprocess.PIPE) as self._process:
             if self._signal is not None:  # the signal arrived while the process was started
                 self._process.terminate()
+            is_stopped = is_hopeless is not None and _stop_if(is_hopeless, self._process)
             status = self._process.wait()
         self._process = None
+        if is_stopped and self._signal is None:
+            return None
         for number in _SIGNALS:
             if status in (-number, 128 + number):
                 self._signal = self._signal or number
@@ -74,3 +84,15 @@ class OneByOne:
         self._signal = number
         if self._process is not None:
             self._process.terminate()
+
+
+def _stop_if(is_hopeless: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+    """Wait until a process ends or should be stopped. Return whether SIGTERM was sent to stop it."""
+    while True:
+        try:
+            process.wait(_SECONDS_BETWEEN_LOOKS)
+            return False
+        except subprocess.TimeoutExpired:
+            if is_hopeless():
+                process.terminate()
+                return True

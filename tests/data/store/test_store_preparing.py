@@ -165,16 +165,20 @@ def test_bad_files_are_named_counted_reported_and_left_out(tmp_path, caplog):
     assert (check_audio(store.tracks)["path"] == store.tracks["path"]).all()
 
 
-def test_too_many_bad_files_stop_the_run_and_lose_nothing(tmp_path):
+def test_too_many_bad_files_are_all_named_and_lose_nothing(tmp_path, caplog):
     bad_files(tmp_path / "music")
     tracks = load_tracks(tmp_path / "music")
+    bad = ("broken.mp3", "empty.wav", "silent.flac", "cut.flac")
     for options in ({"max_unusable": 0.05}, {"strict": True}):
-        with pytest.raises(InputError, match=r"of 25 audio files cannot be used.*: .*unusable\.csv"):
-            prepare_store(tracks, tmp_path / "store", RATE, progress=False, **options)
-        assert (tmp_path / "store" / "unusable.csv").exists()
+        with pytest.raises(InputError, match=r"^4 of 25 audio files cannot be used: .*unusable\.csv") as error:
+            prepare_store(tracks, tmp_path / "store", RATE, threads=1, progress=False, **options)
+        assert all(name in str(error.value) for name in bad)
+        assert len((tmp_path / "store" / "unusable.csv").read_text().splitlines()) == 5
     for name in ("broken.mp3", "empty.wav", "silent.flac", "cut.flac"):
         write_noise(tmp_path / "music" / name, seed=5)
-    prepare_store(tracks, tmp_path / "store", RATE, strict=True, progress=False)
+    with caplog.at_level(logging.INFO):
+        prepare_store(tracks, tmp_path / "store", RATE, strict=True, progress=False)
+    assert "4 of them were decoded now" in caplog.text
     assert len(AudioStore(tmp_path / "store")) == 25
     assert not (tmp_path / "store" / "unusable.csv").exists()
 
