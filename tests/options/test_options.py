@@ -17,6 +17,7 @@ from ssc_toolkit.augmentations import presets
 from ssc_toolkit.cli import COMMANDS
 from ssc_toolkit.data import RECIPES
 from ssc_toolkit.encoders import ENCODERS
+from ssc_toolkit.encoders.pretrained import HUB_PREFIX
 from ssc_toolkit.encoders.saving import CONFIG, WEIGHTS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.probing.folds import LEAVE_ONE_OUT
@@ -150,7 +151,7 @@ def test_names_are_those_of_the_rooms():
     assert get_type_hints(PrepareOptions)["channel"] == Channel
     arguments = {name: tuple(inspect.signature(kind).parameters) for name, kind in ENCODERS.items()}
     assert arguments == names.ENCODERS
-    assert get_args(get_type_hints(EncoderOptions)["name"]) == tuple(ENCODERS)
+    assert HUB_PREFIX == names.HUB_PREFIX
     every = {name for accepted in arguments.values() for name in accepted}
     assert every | {"name"} == {field.name for field in fields(EncoderOptions)}
     assert EncoderOptions().name == PretrainOptions(tracks="a", out="b").encoder
@@ -174,7 +175,7 @@ PROBED = {"encoder": "a:b", "allow_code": True, "labels": ("key",)}
         (PretrainOptions(tracks="music", out="a", omit=("wobble",)), "omit: expected some of gain"),
         (PretrainOptions(tracks="music", out="a", max_unusable=2), "max_unusable: expected a fraction"),
         (PretrainOptions(tracks="music", out="a", labels=("x", "x")), "labels: expected different columns"),
-        (PretrainOptions(tracks="music", out="a", encoder="Big"), "encoder: expected one of MelCNN"),  # type: ignore[arg-type]
+        (PretrainOptions(tracks="music", out="a", encoder="Big"), "encoder: expected MelCNN"),
         *(
             (PretrainOptions(tracks="music", out="a", encoder=EncoderOptions(**own)), words)  # type: ignore[arg-type]
             for own, words in (
@@ -185,7 +186,7 @@ PROBED = {"encoder": "a:b", "allow_code": True, "labels": ("key",)}
                 ({"name": "SampleCNN", "strides": (3, 0)}, "encoder.strides: expected an integer of at least 1, got 0"),
                 ({"name": "ShortChunkCNN", "residual": 1}, "encoder.residual: expected True or False, got 1"),
                 ({"name": "TUNePlus", "residual": True}, r"of TUNePlus \(sample_rate, channels\), got residual"),
-                ({"name": "Big"}, "encoder: expected one of MelCNN"),
+                ({"name": "Big"}, "encoder: expected MelCNN"),
             )
         ),
         (

@@ -24,6 +24,7 @@ from ssc_toolkit.options import (
     RetrievalOptions,
     SweepOptions,
     TrackSource,
+    UnlabeledSource,
 )
 from ssc_toolkit.options.parsing import CommandLine, parse_mapping
 from ssc_toolkit.options.schema import Options, Schema
@@ -80,18 +81,18 @@ def printed(kind: type, *arguments: str) -> str:
         (["--root", "~/music"], "root", f"{Path.home()}/music"),
         (["--root=a~/b"], "root", "a~/b"),
         (["--seed=1", "--seed=2"], "seed", 2),
-        (["--unlabeled=music"], "unlabeled", TrackSource(tracks="music")),
+        (["--unlabeled=music"], "unlabeled", UnlabeledSource(tracks="music")),
         (
             ["--unlabeled.tracks=fma", "--unlabeled.root=/fma", "--unlabeled.variant=small"],
             "unlabeled",
-            TrackSource(tracks="fma", root="/fma", variant="small"),
+            UnlabeledSource(tracks="fma", root="/fma", variant="small"),
         ),
         (
             ["--unlabeled=fma", "--unlabeled.root=~/fma"],
             "unlabeled",
-            TrackSource(tracks="fma", root=f"{Path.home()}/fma"),
+            UnlabeledSource(tracks="fma", root=f"{Path.home()}/fma"),
         ),
-        (["--unlabeled.root=x", "--unlabeled=fma"], "unlabeled", TrackSource(tracks="fma", root="x")),
+        (["--unlabeled.root=x", "--unlabeled=fma"], "unlabeled", UnlabeledSource(tracks="fma", root="x")),
         (["--labels=Gefühl,😀,a: b"], "labels", ("Gefühl", "😀", "a: b")),
         (["--unlabeled=null"], "unlabeled", None),
         ([], "encoder", "MelCNN"),
@@ -218,9 +219,9 @@ def test_options_override_a_config_wherever_it_stands(tmp_path):
         ["--steps=9", "--unlabeled=store", "--trainer.num_nodes=3", f"--config={config}"],
     ):
         options = pretraining(*arguments)
-        assert (options.steps, options.seed, options.unlabeled) == (9, 4, TrackSource(tracks="store"))
+        assert (options.steps, options.seed, options.unlabeled) == (9, 4, UnlabeledSource(tracks="store"))
         assert (options.trainer.devices, options.trainer.num_nodes) == (2, 3)
-    assert pretraining(f"--config={config}", "--unlabeled.root=s").unlabeled == TrackSource(
+    assert pretraining(f"--config={config}", "--unlabeled.root=s").unlabeled == UnlabeledSource(
         tracks="fma", root="s", variant="small"
     )
 
@@ -245,7 +246,7 @@ def test_a_study_sets_the_encoder_in_each_form():
     part = parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.encoder.max_hz=8000"]).options
     assert part == {"encoder": {"max_hz": 8000.0}}
     source = parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.unlabeled=music"]).options
-    assert parse_mapping(PretrainOptions, {"tracks": "a", "out": "b", **(source or {})}).unlabeled == TrackSource(
+    assert parse_mapping(PretrainOptions, {"tracks": "a", "out": "b", **(source or {})}).unlabeled == UnlabeledSource(
         tracks="music"
     )
 
@@ -259,11 +260,11 @@ def test_later_configs_override_earlier_ones(tmp_path):
 
 def test_configs_of_earlier_versions_are_read(tmp_path):
     (tmp_path / "c.yaml").write_text("unlabeled: fma\nunlabeled_root: /fma\nunlabeled_variant: small\n")
-    assert pretraining(f"--config={tmp_path}/c.yaml").unlabeled == TrackSource(
+    assert pretraining(f"--config={tmp_path}/c.yaml").unlabeled == UnlabeledSource(
         tracks="fma", root="/fma", variant="small"
     )
     (tmp_path / "e.yaml").write_text("unlabeled_root: /fma\nunlabeled: fma\n")
-    assert pretraining(f"--config={tmp_path}/e.yaml").unlabeled == TrackSource(tracks="fma", root="/fma")
+    assert pretraining(f"--config={tmp_path}/e.yaml").unlabeled == UnlabeledSource(tracks="fma", root="/fma")
     (tmp_path / "d.yaml").write_text("unlabeled: null\nunlabeled_root: null\nunlabeled_variant: null\n")
     assert pretraining(f"--config={tmp_path}/d.yaml").unlabeled is None
     (tmp_path / "r.yaml").write_text("encoder: a:b\nlabels: [key]\ndatabase: gtzan\ndatabase_root: /gtzan\n")
