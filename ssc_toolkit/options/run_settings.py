@@ -78,7 +78,8 @@ def default_settings(kind: type) -> dict[str, Any]:
 
     They are used for options that a run of an earlier version of this library lacks.
     """
-    return _settings({field.name: field.default for field in fields(kind) if field.default is not MISSING})
+    found = _settings({field.name: field.default for field in fields(kind) if field.default is not MISSING})
+    return found | {name: None for name in found if name == _MAX_HZ}  # the default depends on the encoder
 
 
 def trained_steps(folder: Path) -> int | None:

@@ -130,7 +130,7 @@ def test_an_argument_that_json_cannot_hold_is_an_error(tmp_path):
 
 
 def test_unknown_arguments_of_an_encoder_are_named():
-    assert make_encoder("MelCNN", max_hz=8000.0).log_mel.bands.shape[0] > MelCNN().log_mel.bands.shape[0]
+    assert make_encoder("MelCNN", max_hz=5000.0).log_mel.bands.shape[0] < MelCNN().log_mel.bands.shape[0]
     with pytest.raises(InputError, match=r"max_herz: expected an argument of MelCNN \(sample_rate, .*mean max_hz\?"):
         make_encoder("MelCNN", max_herz=8000.0)
     with pytest.raises(InputError, match=r"n_mels: expected an argument of SampleCNN \(sample_rate, strides\)"):

@@ -58,7 +58,6 @@ def test_runs_of_shipped_studies_are_valid(path):
         {"steps": 2.5},
         {"loss": {"lable_weight": 0.2}},
         {"loss.lable_weight": 0.2},
-        {"encoder": "MelCN"},
         {"encoder": {"n_mels": "many"}},
         {"trainer": {"precision": "bf61"}},
         {"omit": [["delay"]]},

@@ -109,7 +109,11 @@ def test_help_and_errors_in_options_need_no_torch(folder):
             "(sample_rate, strides), got",
         ),
         (["pretrain", "music", "--out=a", "--encoder.max_hz=-1"], 2, "encoder.max_hz: expected a positive number of"),
-        (["pretrain", "music", "--out=run", "--encoder.max_hz=8000"], 2, "encoder.max_hz was None, is 8000.0"),
+        (
+            ["pretrain", "music", "--out=run", "--encoder.max_hz=8000"],
+            2,
+            "encoder.max_hz was 'half the sample rate', is 8000.0",
+        ),
         (["sweep", "nowhere.yaml", "--out=a"], 2, "file: there is no file nowhere.yaml"),
         (["sweep", "study.yaml", "--out=out"], 2, "temperature was 0.1, is 0.5"),
         (["sweep", "study.yaml", "--out=new", "--options.stepz=3"], 2, "did you mean --options.steps?"),
@@ -280,6 +284,17 @@ def test_arguments_of_the_encoder_identify_a_run(tmp_path):
             continue
         with pytest.raises(InputError, match=r"encoder\.(max_hz|n_mels) was .*, is .*; choose another folder"):
             check_run_settings(run, options)
+
+
+@pytest.mark.parametrize("earlier", [{}, {"encoder.max_hz": None}])
+def test_runs_keep_the_range_of_earlier_versions(tmp_path, earlier):
+    run = begun(tmp_path / "run")
+    settings = json.loads((run / "settings.json").read_text())
+    kept = {name: value for name, value in settings.items() if name not in ("encoder.max_hz", "checksum")}
+    write_checked_json(run / "settings.json", kept | earlier)
+    check_run_settings(run, PretrainOptions(tracks="music", out=str(run), encoder=EncoderOptions(max_hz=5000.0)))
+    with pytest.raises(InputError, match=r"encoder\.max_hz was 5000\.0, is 'half the sample rate'"):
+        check_run_settings(run, PretrainOptions(tracks="music", out=str(run)))
 
 
 @pytest.mark.parametrize("encoder", ["SampleCNN", EncoderOptions(name="SampleCNN")])

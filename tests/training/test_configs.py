@@ -18,7 +18,6 @@ from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.options.parsing import parse_mapping
 from ssc_toolkit.options.study import read_study
-from ssc_toolkit.options.tracks import as_source
 from ssc_toolkit.samplers import AdjacentSegments
 
 CONFIGS = ROOT / "configs"
@@ -94,7 +93,7 @@ def test_a_config_passes_the_checks_of_pretrain(config, tmp_path):
     roots = {name: tmp_path / name for name in options.sources if options.tracks != "scores"}
     for folder in roots.values():
         folder.mkdir()
-    unlabeled = options.unlabeled and replace(as_source(options.unlabeled), root=str(roots["unlabeled"]))
+    unlabeled = options.unlabeled and replace(options.sources["unlabeled"], root=str(roots["unlabeled"]))
     root = roots.get("tracks")
     replace(options, root=root and str(root), unlabeled=unlabeled, out=str(tmp_path / "out")).check()
 
