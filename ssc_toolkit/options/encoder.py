@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ssc_toolkit.checks import check_bool, check_integer, check_positive
+from ssc_toolkit.checks import check_bool, check_integer, check_positive, nearest
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_encoder
 from ssc_toolkit.options.names import ENCODERS, HUB_PREFIX, PUBLISHED_MODELS
@@ -71,8 +70,7 @@ class EncoderOptions:
         if path.is_dir():
             check_encoder(self.name)
         elif not (path.is_file() or self.name in PUBLISHED_MODELS or _HUB_NAME.fullmatch(self.name)):
-            near = difflib.get_close_matches(self.name, ENCODERS, 1)
-            hint = f"; did you mean {near[0]}?" if near else missing_hint(path)
+            hint = nearest(self.name, ENCODERS) or missing_hint(path)
             raise InputError(
                 f"encoder: expected {', '.join(ENCODERS)}, or a saved encoder (a folder, the file of a checkpoint, "
                 f"{HUB_PREFIX}owner/name, {', '.join(PUBLISHED_MODELS)}), got {self.name!r:.200}{hint}"

@@ -57,6 +57,10 @@ def _value(hint: Any) -> dict[str, Any]:
         return {"anyOf": [_value(part) for part in get_args(hint)]}
     if get_origin(hint) is Literal:
         return {"enum": list(get_args(hint))}
+    if hint is dict or get_origin(hint) is dict:
+        return {"type": "object"}
+    if get_origin(hint) is list:
+        return {"type": "array", "items": _value(get_args(hint)[0])}
     if get_origin(hint) is tuple:
         items = get_args(hint)
         if len(items) == 2 and items[1] is Ellipsis:

@@ -8,8 +8,11 @@ from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Generic, get_args
+from types import UnionType
+from typing import Any, Generic, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -175,7 +178,7 @@ def _parser(
         keywords = {"required": required} if is_required else {"default": option.default}
         place = groups.get(name.partition(".")[0], parser) if "." in name else parser
         text = option.help.replace("%", "%%") if has_help else ""
-        place.add_argument(f"--{name}", type=option.hint, help=text, **keywords)
+        place.add_argument(f"--{name}", type=_plain_dictionaries(option.hint), help=text, **keywords)
     parser.add_argument(
         "--print_schema",
         action="store_true",
@@ -185,6 +188,23 @@ def _parser(
     for flag in schema.flags.values():  # only for --help, because _flags parses them
         parser.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, default=flag.default)
     return parser
+
+
+def _plain_dictionaries(hint: Any) -> Any:
+    """Return a type hint with `dict` for `dict[str, Any]`, in whose values the parser imports classes by their names.
+
+    Examples:
+        >>> _plain_dictionaries(list[dict[str, Any] | str] | None)
+        list[dict | str] | None
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is dict:
+        return dict
+    if origin in (Union, UnionType):
+        return reduce(or_, map(_plain_dictionaries, inner))
+    if origin in (list, tuple):
+        return origin[tuple(map(_plain_dictionaries, inner))]
+    return hint
 
 
 def _name_of(argument: str) -> str:

@@ -84,7 +84,9 @@ def test_values_that_grow_are_survived(name, value):
 
 def hostile_values() -> list[object]:
     call = {"class_path": "planted.Thing", "init_args": {}}
-    return [call, [call], "planted:make", "planted.Thing", "!!python/object/apply:planted.run []", "planted.yaml"]
+    inside = {"name": call, "transforms": [call]}
+    texts = ["planted:make", "planted.Thing", "!!python/object/apply:planted.run []", "planted.yaml"]
+    return [call, [call], inside, [inside], {"x": [inside]}, *texts]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -97,7 +99,7 @@ def test_no_option_of_a_config_runs_code(name, tmp_path, monkeypatch):
     kind, _ = COMMANDS[name]
     schema = Schema(kind)
     for value in hostile_values():
-        for option in [*schema.groups, "trainer", "logs", "loss"]:
+        for option in [*schema.groups, *schema.options, "trainer", "logs", "loss"]:
             with contextlib.suppress(InputError):
                 parse_mapping(kind, {option: value}).check()
         everywhere = {option: value for option in schema.options if "." not in option}
@@ -119,7 +121,7 @@ def test_variables_set_no_options(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--encoder=MelCN"], "got MelCN; did you mean MelCNN?"),
+        (["--encoder=MelCN"], "got 'MelCN'; did you mean MelCNN?"),
         (["--encoder=melcnn"], "did you mean MelCNN?"),
         (["--trainer.precision=bf61"], "did you mean bf16?"),
         (["--loss.denominator=negativs"], "did you mean negatives?"),
@@ -147,5 +149,5 @@ def test_values_and_groups_have_a_nearest_spelling(arguments, words):
 )
 def test_configs_have_a_nearest_spelling(content, words):
     with pytest.raises(InputError) as error:
-        parse_mapping(PretrainOptions, {"tracks": "scores", "out": "a", **content})
+        parse_mapping(PretrainOptions, {"tracks": "scores", "out": "a", **content}).check()
     assert words in str(error.value)
