@@ -71,7 +71,13 @@ def test_a_config_has_several_sources_and_resumes(music, tmp_path):
     ]
     config = tmp_path / "several.yaml"
     own = {"tracks": str(music / "my.csv"), "labels": "note", "batch_size": 12, "unlabeled": sources}
-    own |= {"batches": {"sampler": "balanced"}, "optimizer": {"schedule": "constant"}, "view_seconds": 0.5, "steps": 2, "out": str(tmp_path / "run")}
+    own |= {
+        "batches": {"sampler": "balanced"},
+        "optimizer": {"schedule": "constant"},
+        "view_seconds": 0.5,
+        "steps": 2,
+        "out": str(tmp_path / "run"),
+    }
     config.write_text(yaml.safe_dump(own))
     assert main(["pretrain", f"--config={config}"]) == 0
     assert len(load_record(tmp_path / "run" / TRAINING_TRACKS)) == 18 + 24
