@@ -354,7 +354,8 @@ def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
         "dataset": dataset_of(parts[0]),
         "version": __version__,
     }
-    hashes, names = [hash_training_table(part) for part in parts[1:]], [dataset_of(part) for part in parts[1:]]
+    hashes: list[Any] = [hash_training_table(part) for part in parts[1:]]
+    names: list[Any] = [dataset_of(part) for part in parts[1:]]
     if len(hashes) == 1:
         identity |= {"unlabeled_hash": hashes[0], "unlabeled_dataset": names[0]}
     elif hashes:
