@@ -13,6 +13,7 @@ from ssc_toolkit.targets.kernels import GaussianKernel, TempoKernel
 from ssc_toolkit.targets.lookup import KeySimilarity, SimilarityMatrix
 from ssc_toolkit.targets.same_class import SameClass
 from ssc_toolkit.targets.shared_labels import LabelOverlap, SharedLabels
+from ssc_toolkit.targets.taggram_cosine import TaggramCosine
 
 __all__ = [
     "GaussianKernel",
@@ -23,6 +24,7 @@ __all__ = [
     "SameClass",
     "SharedLabels",
     "SimilarityMatrix",
+    "TaggramCosine",
     "Target",
     "TempoKernel",
     "WeightedSum",
