@@ -18,6 +18,7 @@ from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.table import TableOptions
+from ssc_toolkit.options.tag import TagOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
     LogOptions,
@@ -52,6 +53,7 @@ __all__ = [
     "SegmentOptions",
     "SweepOptions",
     "TableOptions",
+    "TagOptions",
     "TrackSource",
     "TrainerOptions",
     "ValidationOptions",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from ssc_toolkit.checks import check_bool, check_choice, check_integer, check_positive
+from ssc_toolkit.checks import check_bool, check_choice, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import ENCODERS
+from ssc_toolkit.options.names import ENCODER_FILES, ENCODERS
+from ssc_toolkit.paths import missing_hint, user_path
 
 EncoderName: TypeAlias = Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"]
+
+_OF_TRAINING = ("name", "start_from", "frozen_steps", "layer_decay")
+"""Names of the options that are no arguments of the class of an encoder."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,12 @@ class EncoderOptions:
         embedding_dim: width of the embedding, for MelCNN.
         strides: ten strides, whose product is the number of samples per frame, for SampleCNN and SampleCNNXL.
         residual: whether the layers are residual, for ShortChunkCNN.
+        start_from: encoder whose weights the training starts from: folder of a saved encoder, its name on the Hugging
+            Face Hub, or published checkpoint. It must have the architecture `name`. Arguments of its class are those of
+            this encoder. The default is random weights.
+        frozen_steps: number of steps at the start in which the encoder of `start_from` does not change.
+        layer_decay: factor of the learning rate from a layer of the encoder of `start_from` to the layer before it,
+            above 0 and at most 1. The last layer and the projector have the whole learning rate.
 
     Examples:
         >>> EncoderOptions(name="MelCNN", max_hz=8000.0).given
@@ -45,11 +57,14 @@ class EncoderOptions:
     embedding_dim: int | None = None
     strides: tuple[int, ...] | None = None
     residual: bool | None = None
+    start_from: str | None = None
+    frozen_steps: int = 0
+    layer_decay: float = 1.0
 
     @property
     def given(self) -> dict[str, Any]:
         """Arguments of the class of the encoder that are not None, by name."""
-        return {name: value for name, value in asdict(self).items() if name != "name" and value is not None}
+        return {name: value for name, value in asdict(self).items() if name not in _OF_TRAINING and value is not None}
 
     def check(self) -> None:
         """Raise InputError if a value is invalid, or if the architecture does not accept an argument."""
@@ -68,11 +83,36 @@ class EncoderOptions:
                 _check_strides(value)
             else:
                 check_integer(f"encoder.{name}", value)
+        self._check_start()
+
+    def _check_start(self) -> None:
+        check_integer("encoder.frozen_steps", self.frozen_steps, 0)
+        check_fraction("encoder.layer_decay", self.layer_decay, allow_zero=False)
+        if self.start_from is not None:
+            _check_start_from(self.start_from)
+            return
+        for name, value, default in (
+            ("frozen_steps", self.frozen_steps, 0),
+            ("layer_decay", self.layer_decay, 1),
+        ):
+            if value != default:
+                raise InputError(f"encoder.{name}: expected encoder.start_from to use it with, got {value} without it")
 
 
 def as_encoder(encoder: str | EncoderOptions) -> EncoderOptions:
     """Return options of an encoder, of which a text is the option `name`."""
     return encoder if isinstance(encoder, EncoderOptions) else EncoderOptions(name=encoder)  # type: ignore[arg-type]
+
+
+def _check_start_from(source: str) -> None:
+    path = user_path(source, "encoder.start_from")
+    if path.is_file() or (not path.exists() and _HUB_NAME.fullmatch(source)):
+        return
+    if not all((path / name).is_file() for name in ENCODER_FILES):
+        raise InputError(
+            f"encoder.start_from: expected the folder of a saved encoder, with {' and '.join(ENCODER_FILES)}, a name "
+            f"on the Hugging Face Hub or a published checkpoint, got {source}{missing_hint(path)}"
+        )
 
 
 def _check_strides(strides: Any) -> None:

@@ -178,6 +178,9 @@ class PretrainOptions(TrackSource):
             self.logs,
         ):
             group.check()
+        frozen = as_encoder(self.encoder).frozen_steps
+        if frozen >= self.steps:
+            raise InputError(f"encoder.frozen_steps: expected fewer than the {self.steps} steps, got {frozen}")
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")

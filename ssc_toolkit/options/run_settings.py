@@ -31,6 +31,9 @@ EXPORTED_FROM = "exported_from"
 STEPS = "steps"
 """Name of the option that may change because a run can be made longer."""
 
+START_HASH, START_ARGUMENTS = "start_hash", "start_arguments"
+"""Names of the settings that identify the encoder that a training starts from."""
+
 _WITHOUT_EFFECT = (
     "out",
     STEPS,
@@ -46,11 +49,20 @@ _WITHOUT_EFFECT = (
     "trainer.strategy",
 )
 """Names of options that may change when a run is resumed. A name that ends with a dot means a group of options."""
-_DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
-"""Names of options that may change when a run is resumed, if hashes of tracks and labels are the same."""
+_DECIDED_BY_HASH = (
+    "tracks",
+    "root",
+    "variant",
+    "unlabeled",
+    "unlabeled_root",
+    "unlabeled_variant",
+    "encoder.start_from",
+)
+"""Names of options that may change when a run is resumed, if hashes of tracks, labels and encoder are the same."""
 _HASHES = {
     "tracks_hash": "the tracks or their labels have changed",
     "unlabeled_hash": "the unlabeled tracks have changed",
+    START_HASH: "the encoder of encoder.start_from has changed",
 }
 
 

@@ -15,6 +15,8 @@ from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
 from ssc_toolkit.options import EncoderOptions, ProjectorOptions
+from ssc_toolkit.options.names import ENCODERS as ENCODER_ARGUMENTS
+from ssc_toolkit.options.run_settings import START_ARGUMENTS
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import load_checkpoint
 
@@ -99,7 +101,10 @@ def make_projector(encoder: Encoder, options: ProjectorOptions) -> nn.Module:
 
 def _encoder_options(settings: Mapping[str, Any]) -> EncoderOptions:
     """Return the options of the encoder of a run. The settings of earlier versions have no arguments."""
-    given: dict[str, Any] = {field.name: settings.get(f"encoder.{field.name}") for field in fields(EncoderOptions)}
+    names = sorted({name for accepted in ENCODER_ARGUMENTS.values() for name in accepted})
+    given: dict[str, Any] = {name: settings.get(f"encoder.{name}") for name in names}
+    started = settings.get(START_ARGUMENTS)  # of the encoder that the training started from
+    given |= {name: started[name] for name in names if name in started} if isinstance(started, dict) else {}
     strides = given["strides"]
     given |= {"name": settings["encoder"], "strides": tuple(strides) if isinstance(strides, list) else strides}
     options = EncoderOptions(**given)

@@ -78,6 +78,7 @@ from ssc_toolkit.training.run_folder import (
     save_training_record,
     verify_run,
 )
+from ssc_toolkit.training.starting import identify_start, load_start_encoder
 from ssc_toolkit.training.summary import list_warnings, summary
 from ssc_toolkit.training.validation import ValidationSet
 from ssc_toolkit.training.validation_factory import check_validation_split, make_validation_set
@@ -134,7 +135,9 @@ def pretrain(options: PretrainOptions) -> Path:
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim_run_folder(folder, options, _identity(found.parts))
+            starts = as_encoder(options.encoder).start_from is not None
+            start = identify_start(module.model.encoder) if starts else {}
+            claim_run_folder(folder, options, _identity(found.parts) | start)
             clear_leftovers(folder, names=WRITTEN)
             clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
@@ -184,7 +187,9 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    encoder = make_run_encoder(as_encoder(options.encoder)).set_readout(**vars(options.readout))
+    own = as_encoder(options.encoder)
+    encoder = make_run_encoder(own) if own.start_from is None else load_start_encoder(own)
+    encoder.set_readout(**vars(options.readout))
     model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
@@ -202,6 +207,7 @@ def _make_module(
         options.trainer.chunk_size,
         options.optimizer.warmup_steps,
     )
+    module.layer_decay = own.layer_decay
     if options.optimizer.ema_decay is not None:
         module.average = WeightAverage(options.optimizer.ema_decay)
     return module
