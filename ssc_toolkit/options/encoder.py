@@ -38,9 +38,10 @@ class EncoderOptions:
         start_from: encoder whose weights the training starts from: folder of a saved encoder, its name on the Hugging
             Face Hub, or published checkpoint. It must have the architecture `name`. Arguments of its class are those of
             this encoder. The default is random weights.
-        frozen_steps: number of steps at the start in which the encoder of `start_from` does not change.
+        frozen_steps: number of steps at the start in which the encoder of `start_from` does not change. The default is
+            none.
         layer_decay: factor of the learning rate from a layer of the encoder of `start_from` to the layer before it,
-            above 0 and at most 1. The last layer and the projector have the whole learning rate.
+            above 0 and at most 1. The last layer and the projector have the whole learning rate. The default is 1.
 
     Examples:
         >>> EncoderOptions(name="MelCNN", max_hz=8000.0).given
@@ -58,8 +59,8 @@ class EncoderOptions:
     strides: tuple[int, ...] | None = None
     residual: bool | None = None
     start_from: str | None = None
-    frozen_steps: int = 0
-    layer_decay: float = 1.0
+    frozen_steps: int | None = None
+    layer_decay: float | None = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -86,17 +87,15 @@ class EncoderOptions:
         self._check_start()
 
     def _check_start(self) -> None:
-        check_integer("encoder.frozen_steps", self.frozen_steps, 0)
-        check_fraction("encoder.layer_decay", self.layer_decay, allow_zero=False)
         if self.start_from is not None:
             _check_start_from(self.start_from)
-            return
-        for name, value, default in (
-            ("frozen_steps", self.frozen_steps, 0),
-            ("layer_decay", self.layer_decay, 1),
-        ):
-            if value != default:
+        for name in ("frozen_steps", "layer_decay"):
+            if (value := getattr(self, name)) is not None and self.start_from is None:
                 raise InputError(f"encoder.{name}: expected encoder.start_from to use it with, got {value} without it")
+        if self.frozen_steps is not None:
+            check_integer("encoder.frozen_steps", self.frozen_steps, 0)
+        if self.layer_decay is not None:
+            check_fraction("encoder.layer_decay", self.layer_decay, allow_zero=False)
 
 
 def as_encoder(encoder: str | EncoderOptions) -> EncoderOptions:

@@ -178,7 +178,7 @@ class PretrainOptions(TrackSource):
             self.logs,
         ):
             group.check()
-        frozen = as_encoder(self.encoder).frozen_steps
+        frozen = as_encoder(self.encoder).frozen_steps or 0
         if frozen >= self.steps:
             raise InputError(f"encoder.frozen_steps: expected fewer than the {self.steps} steps, got {frozen}")
         processes = self.trainer.devices * self.trainer.num_nodes

@@ -207,7 +207,7 @@ def _make_module(
         options.trainer.chunk_size,
         options.optimizer.warmup_steps,
     )
-    module.layer_decay = own.layer_decay
+    module.layer_decay = 1.0 if own.layer_decay is None else own.layer_decay
     if options.optimizer.ema_decay is not None:
         module.average = WeightAverage(options.optimizer.ema_decay)
     return module

@@ -17,6 +17,7 @@ from audio_files import tone, write_audio, write_noise
 from command_calls import call
 from seeded import noise
 
+from ssc_toolkit.audio import read_audio
 from ssc_toolkit.data import AudioStore, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import MelCNN, MusiCNN
 from ssc_toolkit.errors import InputError
@@ -34,7 +35,7 @@ class Pitch(torch.nn.Module):
         with open("calls.txt", "a") as file:
             file.write(f"{len(waveforms)}\\n")
         time.sleep(float(os.environ.get("TEACHER_SECONDS", "0")))
-        spectra = torch.fft.rfft(waveforms[:, 0]).abs()
+        spectra = torch.fft.rfft(waveforms[:, 0]).abs().square()
         middle = round(spectra.shape[1] * 330 / 8000)
         high = spectra[:, middle:].sum(1) / spectra.sum(1)
         return torch.stack([high, 1 - high], dim=1)
@@ -137,10 +138,8 @@ def test_musicnn_is_the_mean_of_its_taggram(music):
     encoder = MusiCNN(tags=["piano", "drums", "voice"]).eval()
     tracks = check_audio(music / "my.csv", progress=False).select(range(3))
     found = tag_tracks(encoder, tracks, 0.5, progress=False)
-    from ssc_toolkit.audio import read_audio
-
     for path, row in zip(tracks["path"], found, strict=True):
-        windows = read_audio(path, 16000)[0].reshape(2, 1, 8000)
+        windows = torch.from_numpy(read_audio(path, 16000)).reshape(2, 1, 8000)
         with torch.no_grad():
             expected = encoder.taggram(windows).mean(dim=(0, 1))
         np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
@@ -212,7 +211,7 @@ def test_a_killed_command_resumes_without_lost_work(music):
     table = load_tracks("tagged.csv")
     assert len(table) == 160
     assert table["high"].notna().all()
-    assert sorted(path.name for path in Path().glob(".tagged*")) == []
+    assert not parts.exists()
 
 
 @pytest.mark.slow
