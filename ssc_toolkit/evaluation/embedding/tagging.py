@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 TRACKS_AT_ONCE = 128
 """Number of tracks whose probabilities are stored together in the cache."""
+_TOLERANCE = 1e-5
+"""Distance from the range 0 to 1 of probabilities that are subject to rounding."""
 
 
 class Tagger(nn.Module):
@@ -70,12 +72,12 @@ class Tagger(nn.Module):
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise InputError(f"model: expected probabilities {expected}, one for each class, got {shape}")
-        if not bool(((found >= 0) & (found <= 1)).all()):
+        if not bool(((found >= -_TOLERANCE) & (found <= 1 + _TOLERANCE)).all()):
             raise InputError(
                 "model: expected probabilities from 0 to 1, got other values or NaN; apply a sigmoid or softmax to the "
                 "outputs"
             )
-        return found
+        return found.clamp(0, 1)
 
     def _compute(self, waveforms: Tensor) -> Any:
         if isinstance(self.model, MusiCNN):
