@@ -38,12 +38,15 @@ BASELINES = {"random": "untrained encoder", "mfcc": "MFCC statistics", "log-mel"
 LABEL = "game"
 MUSIC_TASKS, NOTE_TASKS = ("game", "artist"), ("family", "instrument", "pitch")
 METHODS = ("linear", "knn")
+OWN = "own"
+"""Name of the readout of handcrafted statistics, which cannot be changed."""
 READOUTS = {
     "mean of the last layer": ("mean", "last"),
     "last layer": ("mean_std", "last"),
     "all layers": ("mean_std", "all"),
     "log-mel, middle and last layer": ("mean_std", ["log_mel", "temporal.2", "last"]),
     "all layers, unit length": ("unit_mean_std", "all"),
+    "all layers, scaled": ("scaled_mean_std", "all"),
 }
 
 
@@ -63,7 +66,7 @@ def main() -> None:
         store = make_fold(options.real.absolute(), folder / "music", options.seed % FOLDS)
         for name in options.only or [*BASELINES, *SETTINGS]:
             path = results / f"{name}-{options.steps}-{options.seed}.json"
-            if path.exists():
+            if path.exists() and is_complete(path):
                 continue
             encoder = make_encoder(name, store, folder / f"{name}-{options.steps}", options.steps, options.seed)
             title = BASELINES[name] if name in BASELINES else SETTINGS[name].title
@@ -71,6 +74,12 @@ def main() -> None:
             content["scores"] = score(encoder, store, options.real / "notes", options.seed)
             write_text(path, json.dumps(content, indent=1) + "\n")
             print(f"scored: {path.name}", flush=True)
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether a file of results contains the scores of each readout, or those of an encoder with its own."""
+    found = json.loads(path.read_text(encoding="utf-8"))["scores"].keys()
+    return found == {OWN} or found >= READOUTS.keys()
 
 
 def make_fold(real: Path, store: Path, fold: int) -> Path:
@@ -114,7 +123,15 @@ def split_by_fold(table: pd.DataFrame, fold: int) -> np.ndarray:
 
 
 def make_encoder(name: str, store: Path, folder: Path, steps: int, seed: int) -> Encoder:
-    """Return the encoder of a setting or baseline, and train it first if needed."""
+    """Return the encoder of a setting or baseline, and train it first if needed.
+
+    Args:
+        name: name of a setting or baseline.
+        store: folder of the store from `make_fold`.
+        folder: folder of the run.
+        steps: number of steps.
+        seed: seed of the run.
+    """
     if name in BASELINES:
         made = {
             "random": lambda: reinitialize(MelCNN(), seed),
@@ -175,8 +192,9 @@ def score(encoder: Encoder, store: Path, notes: Path, seed: int) -> dict[str, di
 def embed_readouts(encoder: Encoder, tracks: TrackTable) -> dict[str, np.ndarray]:
     """Return embeddings of tracks by readout. Most of them are columns of the embeddings of all layers."""
     if encoder.fixed_readout:
-        return {"own": embed_tracks(encoder, tracks, WINDOW_SECONDS)}
-    models = {pooling: copy.deepcopy(encoder).set_readout(pooling, "all") for pooling in ("mean_std", "unit_mean_std")}
+        return {OWN: embed_tracks(encoder, tracks, WINDOW_SECONDS)}
+    poolings = ("mean_std", "unit_mean_std", "scaled_mean_std")
+    models = {pooling: copy.deepcopy(encoder).set_readout(pooling, "all") for pooling in poolings}
     embedded = embed_models(models, tracks, WINDOW_SECONDS)
     widths = layer_widths(encoder, "mean_std", "all")
     starts = dict(zip(widths, np.cumsum([0, *widths.values()]), strict=False))
@@ -186,9 +204,7 @@ def embed_readouts(encoder: Encoder, tracks: TrackTable) -> dict[str, np.ndarray
             np.arange(widths[layer] // (2 if pooling == "mean" else 1)) + starts[layer]
             for layer in encoder.select_layers(layers)
         ]
-        readouts[name] = embedded["unit_mean_std" if pooling == "unit_mean_std" else "mean_std"][
-            :, np.concatenate(columns)
-        ]
+        readouts[name] = embedded["mean_std" if pooling == "mean" else pooling][:, np.concatenate(columns)]
     return readouts
 
 

@@ -10,6 +10,8 @@ from ssc_toolkit.options import EncoderOptions, LossOptions, ProjectorOptions, S
 
 BUDGET = 0.3
 """Fraction of the training labels that semi-supervised runs use."""
+FULL_BAND = EncoderOptions(name="MelCNN", max_hz=8000)
+"""Default encoder with frequencies up to half the sample rate."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ SETTINGS = {
     ),
     "semi-quarter": _semi("a quarter of the batch labeled", labeled_fraction=0.25),
     "semi-separate-heads": _semi("separate projectors", projector=ProjectorOptions(heads="separate")),
-    "self-full-band": Setting(
-        "self-supervised, frequencies to 8 kHz", {"encoder": EncoderOptions("MelCNN", max_hz=8000)}
+    "self-full-band": Setting("self-supervised, frequencies to 8 kHz", {"encoder": FULL_BAND}),
+    "semi-full-band-weight-0.2": _semi(
+        "frequencies to 8 kHz, label weight .2", encoder=FULL_BAND, loss=LossOptions(label_weight=0.2)
+    ),
+    "semi-full-band-separate-heads": _semi(
+        "frequencies to 8 kHz, separate projectors", encoder=FULL_BAND, projector=ProjectorOptions(heads="separate")
     ),
     "self-batch-48": Setting("self-supervised, batch of 48", {"batch_size": 48}),
     "self-temperature-0.2": Setting("self-supervised, temperature .2", {"temperature": 0.2}),

@@ -21,9 +21,8 @@ DEFAULT, LAST, ALL = "default", "last", "all"
 FRAME_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda frames: frames.mean(dim=-1),
     "mean_std": lambda frames: torch.cat(_mean_and_deviation(frames), dim=1),
-    "unit_mean_std": lambda frames: torch.cat(
-        [normalize(part, dim=1, eps=_EPSILON) for part in _mean_and_deviation(frames)], dim=1
-    ),
+    "unit_mean_std": lambda frames: _unit_mean_and_deviation(frames),
+    "scaled_mean_std": lambda frames: _unit_mean_and_deviation(frames) / frames.shape[1] ** 0.5,
     "max": lambda frames: frames.amax(dim=-1),
 }
 """Pooling functions by name. Each maps the frames of a layer (N, width, frames) to (N, width) or (N, 2 * width)."""
@@ -37,8 +36,9 @@ class Readout:
 
     Args:
         frame_pooling: "mean", "max", "mean_std" (mean and standard deviation over the frames, concatenated) or
-            "unit_mean_std" (the same, each divided by its Euclidean norm, so that all layers have the same scale), or
-            "default" for `pool_frames` of the encoder.
+            "unit_mean_std" (the same, each divided by its Euclidean norm, so that all layers have the same scale),
+            "scaled_mean_std" (the same, each divided by its norm and the square root of its width, so that narrow
+            layers have a larger scale), or "default" for `pool_frames` of the encoder.
         layers: "last" for the output of the encoder, "all" for all layers, or a list of names from
             `Encoder.layer_names`. The name "last" can be in the list.
 
@@ -137,6 +137,10 @@ def capture_outputs(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _unit_mean_and_deviation(frames: Tensor) -> Tensor:
+    return torch.cat([normalize(part, dim=1, eps=_EPSILON) for part in _mean_and_deviation(frames)], dim=1)
 
 
 def _mean_and_deviation(frames: Tensor) -> list[Tensor]:

@@ -20,16 +20,16 @@ class EmbeddingOptions(TrackSource):
         window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
             mean over its windows. The default is the view length of the encoder's training, which is read from the
             folder above the encoder, or 3 if it is not known.
-        frame_pooling: how the frames of a window are combined: mean, max, mean_std (mean and standard deviation) or
-            unit_mean_std (the same, each divided by its norm).
-            "default" is the pooling that the encoder was saved with, or that of its architecture.
+        frame_pooling: how the frames of a window are combined: mean, max, mean_std (mean and standard deviation),
+            unit_mean_std (the same, each divided by its norm) or scaled_mean_std (also by the square root of its
+            width). "default" is the pooling that the encoder was saved with, or that of its architecture.
         layers: layers of the encoder whose frames are used: last, all, or a list of names. Their embeddings are
             concatenated. The default is the layers that the encoder was saved with, or the last.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
     """
 
     window_seconds: float | None = None
-    frame_pooling: Literal["default", "mean", "mean_std", "unit_mean_std", "max"] = "default"
+    frame_pooling: Literal["default", "mean", "mean_std", "unit_mean_std", "scaled_mean_std", "max"] = "default"
     layers: tuple[str, ...] = ()
     max_unusable: float = 0.1
 

@@ -200,11 +200,12 @@ class ReadoutOptions:
 
     Args:
         frame_pooling: how the frames of a window are combined: mean, max, mean_std (mean and standard deviation),
-            unit_mean_std (the same, each divided by its norm) or default (that of the architecture).
+            unit_mean_std (the same, each divided by its norm), scaled_mean_std (also by the square root of its width)
+            or default (that of the architecture).
         layers: layers whose frames are used: last, all, or a list of names. Their embeddings are concatenated.
     """
 
-    frame_pooling: Literal["default", "mean", "mean_std", "unit_mean_std", "max"] = "unit_mean_std"
+    frame_pooling: Literal["default", "mean", "mean_std", "unit_mean_std", "scaled_mean_std", "max"] = "scaled_mean_std"
     layers: tuple[str, ...] | str = "all"
 
     def check(self) -> None:

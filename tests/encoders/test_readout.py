@@ -80,7 +80,7 @@ def test_poolings_equal_those_of_the_frames():
     batch = noise(2, 3, 1, 20000)
     with torch.no_grad():
         frames = encoder.layer_frames(batch, ["log_mel", "last"])
-        mean, spread, unit, highest = (
+        mean, spread, unit, scaled, highest = (
             encoder.embed_waveforms(batch, pooling, ["log_mel", "last"]) for pooling in FRAME_POOLINGS
         )
     parts = [frames["log_mel"], frames["temporal.5"]]
@@ -89,6 +89,8 @@ def test_poolings_equal_those_of_the_frames():
     torch.testing.assert_close(highest, torch.cat([part.amax(-2) for part in parts], -1))
     statistics = [statistic for part in parts for statistic in (part.mean(-2), part.std(-2, correction=0))]
     torch.testing.assert_close(spread, torch.cat(statistics, -1))
+    parts_by_width = [part / part.norm(dim=-1, keepdim=True) / part.shape[-1] ** 0.5 for part in statistics]
+    torch.testing.assert_close(scaled, torch.cat(parts_by_width, -1))
     torch.testing.assert_close(unit, torch.cat([part / part.norm(dim=-1, keepdim=True) for part in statistics], -1))
 
 
@@ -98,7 +100,7 @@ def test_constant_frames_have_a_deviation_of_zero(dtype):
     assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("pooling", ["mean_std", "unit_mean_std"])
+@pytest.mark.parametrize("pooling", ["mean_std", "unit_mean_std", "scaled_mean_std"])
 def test_gradients_of_constant_frames_are_finite(pooling):
     frames = torch.tensor([[[1.0, 3.0], [2.0, 2.0]], [[0.0, 0.0]] * 2], requires_grad=True)
     FRAME_POOLINGS[pooling](frames).square().sum().backward()
@@ -125,7 +127,8 @@ def test_gradients_reach_the_layers_through_a_readout():
     [
         (
             {"frame_pooling": "mean+std"},
-            "frame_pooling: expected one of default, mean, mean_std, unit_mean_std, max, got 'mean\\+std'",
+            "frame_pooling: expected one of default, mean, mean_std, unit_mean_std, scaled_mean_std, max, "
+            "got 'mean\\+std'",
         ),
         (
             {"layers": ["temporal.3"]},

@@ -68,7 +68,7 @@ def run(music: Path, folder: Path, **options: object) -> list[float]:
 
 @pytest.mark.slow
 def test_the_encoder_is_saved_with_the_chosen_readout(music, plain, tmp_path):
-    assert load_encoder(plain / "encoder").readout == Readout("unit_mean_std", "all")
+    assert load_encoder(plain / "encoder").readout == Readout("scaled_mean_std", "all")
     run(music, tmp_path, readout=ReadoutOptions(frame_pooling="mean", layers=("log_mel", "last")))
     assert history(tmp_path) == history(plain)
     chosen = load_encoder(tmp_path / "encoder")

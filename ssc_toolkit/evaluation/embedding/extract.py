@@ -75,9 +75,10 @@ def embed_tracks(
         window_seconds: length of a window in seconds. By default, the model's attribute `window_seconds`, or 3 if the
             model has none.
         window_pooling: pooling of the window embeddings of a track: "mean", "max" or "mean_std" (concatenated).
-        frame_pooling: pooling of the frames of a window: "mean", "max", "mean_std" (concatenated) or "unit_mean_std"
-            (each divided by its norm). "default" is the pooling of `Encoder.readout`, for a new encoder that of the
-            architecture. Only for encoders.
+        frame_pooling: pooling of the frames of a window: "mean", "max", "mean_std" (concatenated), "unit_mean_std"
+            (each divided by its norm) or "scaled_mean_std" (also by the square root of its
+            width). "default" is the pooling of `Encoder.readout`, for a new encoder that of the architecture. Only for
+            encoders.
         layers: layers whose frames are pooled and concatenated: "last", "all" or a list of names from
             `Encoder.layer_names`. None is for the layers of `Encoder.readout`, for a new encoder the last. Only for
             encoders.

@@ -13,7 +13,7 @@ from ssc_toolkit.encoders.readout import DEFAULT
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.eval_mode import eval_mode
 
-WITH_DEVIATION = ("mean_std", "unit_mean_std")
+WITH_DEVIATION = ("mean_std", "unit_mean_std", "scaled_mean_std")
 """Poolings that contain the standard deviation over the frames."""
 
 

@@ -134,7 +134,7 @@ def test_baselines_get_the_readout_of_the_trained_encoder(tracks):
         (
             Envelope(),
             {"frame_pooling": "mean+std"},
-            "frame_pooling: expected one of default, mean, mean_std, unit_mean_std, max",
+            "frame_pooling: expected one of default, mean, mean_std, unit_mean_std, scaled_mean_std, max",
         ),
         (
             Envelope(),
