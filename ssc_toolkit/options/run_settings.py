@@ -57,6 +57,7 @@ _DECIDED_BY_HASH = (
     "unlabeled_root",
     "unlabeled_variant",
     "encoder.start_from",
+    START_ARGUMENTS,
 )
 """Names of options that may change when a run is resumed, if hashes of tracks, labels and encoder are the same."""
 _HASHES = {

@@ -188,5 +188,5 @@ def test_a_changed_start_stops_the_resumption(music, start, tmp_path):
     MelCNN(**SMALL).save_pretrained(moved)
     with pytest.raises(InputError, match=r"the encoder of encoder\.start_from has changed"):
         pretrain_on(music / "my.csv", tmp_path / "run", **again)
-    with pytest.raises(InputError, match=r"other settings.*start_from|has changed"):
+    with pytest.raises(InputError, match="contains a run with other settings"):
         pretrain_on(music / "my.csv", tmp_path / "run", **TINY, labels="note", encoder=EncoderOptions(**SMALL))
