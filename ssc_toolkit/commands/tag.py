@@ -56,7 +56,7 @@ def tag(options: TagOptions) -> Path:
     with lock_file(out, "out"):
         options.check_overwrite()
         clear_leftovers(out.absolute().parent, names=[out.name])
-        tagger = open_tagger(options.model)
+        tagger = open_tagger(options.model, allow_code=options.allow_code)
         (seconds,) = choose_windows({"the model": [tagger]}, options.window_seconds).values()
         tracks = load_for({"the model": [tagger]}, options)
         frame = tracks.frame.drop(columns=[name for name in _OF_STORES if name in tracks and tracks.store is not None])
@@ -66,7 +66,7 @@ def tag(options: TagOptions) -> Path:
         found = tag_tracks(tagger, usable, seconds, max_unusable=options.max_unusable, cache=cache)
         probabilities = expand_rows(found, kept_rows(tracks, usable).numpy())
         new = dict(zip(columns, probabilities.T, strict=True))
-        added = {name: [_rounded(value) for value in values] for name, values in new.items()}
+        added: dict[str, list[Any]] = {name: [_rounded(value) for value in values] for name, values in new.items()}
         if options.threshold is not None:
             added[f"{options.prefix}{TAGS}"] = _tags_above(options.threshold, tagger.classes, probabilities)
         table = pd.concat([frame.astype(object), pd.DataFrame(added, dtype=object, index=frame.index)], axis=1)

@@ -41,8 +41,8 @@ class EncoderOptions:
         embedding_dim: width of the embedding, for MelCNN.
         strides: ten strides, whose product is the number of samples per frame, for SampleCNN and SampleCNNXL.
         residual: whether the layers are residual, for ShortChunkCNN.
-        start_from: saved encoder. `EncoderOptions(start_from=X)` is the same as `EncoderOptions(name=X)`, and `name` has
-            its value.
+        start_from: saved encoder. `EncoderOptions(start_from=X)` is the same as `EncoderOptions(name=X)`, and moves the
+            value to `name`.
         frozen_steps: number of steps at the start in which a saved encoder does not change. The default is 0.
         layer_decay: factor of the learning rate from a layer of the encoder to the layer before it, above 0 and at most
             1. The last layer and the projector have the whole learning rate. The default is 1.

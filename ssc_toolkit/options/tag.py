@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from ssc_toolkit.checks import check_fraction, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_encoder
+from ssc_toolkit.options.code import CodeOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagOptions(TrackSource):
+class TagOptions(TrackSource, CodeOptions):
     """Options of `tag`, which writes a track table with the probabilities of the classes of a model.
 
     The table has the rows and columns of the tracks, and a column of probabilities for each class. The cells of files
@@ -20,7 +21,8 @@ class TagOptions(TrackSource):
 
     Args:
         model: MTT_musicnn, MSD_musicnn, or module:function that returns a model with the attributes `classes` (names)
-            and `sample_rate` (hertz), which is called with waveforms and returns probabilities.
+            and `sample_rate` (hertz), which is called with waveforms and returns probabilities. A function requires
+            allow_code.
         out: CSV file to write.
         overwrite: replace an existing file.
         prefix: text before the name of each class in the names of the new columns.
@@ -45,7 +47,7 @@ class TagOptions(TrackSource):
         if out.suffix.lower() != ".csv":
             raise InputError(f"out: expected a file name ending in .csv, got {self.out}")
         self.check_overwrite()
-        check_encoder(self.model, "model")
+        check_encoder(self.model, "model", allow_code=self.allow_code)
         if self.threshold is not None:
             check_fraction("threshold", self.threshold, allow_zero=False)
         if self.window_seconds is not None:

@@ -22,6 +22,7 @@ from ssc_toolkit.data import AudioStore, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import MelCNN, MusiCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, tag_tracks
+from ssc_toolkit.evaluation.embedding.tagging import open_tagger
 
 TEACHER = """
 import os, time, torch
@@ -76,7 +77,7 @@ def teacher(tmp_path, monkeypatch) -> Path:
 
 
 def tag(music: Path, *options: str, model: str = "teacher:Pitch"):
-    return call("tag", f"--model={model}", f"--tracks={music}", "--out=tagged.csv", *options)
+    return call("tag", f"--model={model}", "--allow_code", f"--tracks={music}", "--out=tagged.csv", *options)
 
 
 def test_probabilities_follow_the_sound(music):
@@ -191,12 +192,30 @@ def test_errors_write_no_table(music, tmp_path, model, options, words):
     assert Path("other.csv").read_text() == "mine"
 
 
+def test_code_is_run_only_if_it_is_allowed(music):
+    Path("teacher.py").write_text("open('code-ran', 'w')\n" + TEACHER)
+    options = [f"--tracks={music / 'other.csv'}", "--out=tagged.csv"]
+    Path("a.yaml").write_text("model: teacher:Pitch\nallow_code: true\n")
+    for model, words in (
+        ("--model=teacher:Pitch", "model: expected --allow_code with teacher:Pitch"),
+        ("--config=a.yaml", "allow_code: expected --allow_code on the command line"),
+    ):
+        result = call("tag", model, *options)
+        assert result.returncode == 2
+        assert words in result.stderr
+        assert not Path("code-ran").exists()
+        assert not Path("tagged.csv").exists()
+    with pytest.raises(InputError, match="model: expected --allow_code with teacher:Pitch"):
+        open_tagger("teacher:Pitch")
+    assert not Path("code-ran").exists()
+
+
 @pytest.mark.slow
 def test_a_killed_command_resumes_without_lost_work(music):
     rows = pd.concat([load_tracks(music / "my.csv").frame.drop(columns="tags")] * 4)  # 160 tracks, 128 at once
     rows.to_csv("many.csv", index=False)
     command = [sys.executable, "-m", "ssc_toolkit.cli", "tag", "--model=teacher:Pitch", "--tracks=many.csv"]
-    command += ["--out=tagged.csv"]
+    command += ["--out=tagged.csv", "--allow_code"]
     process = subprocess.Popen(command, env=os.environ | {"TEACHER_SECONDS": "0.5"}, stderr=subprocess.DEVNULL)
     parts, calls = Path(".tagged.csv.parts"), Path("calls.txt")
     while not (parts.is_dir() and list(parts.glob("*.npy")) and sum(map(int, calls.read_text().split())) > 128):

@@ -91,18 +91,19 @@ class Tagger(nn.Module):
             raise InputError(f"model: expected probabilities of {len(waveforms)} windows, got {reason}") from error
 
 
-def open_tagger(source: str) -> Tagger:
+def open_tagger(source: str, *, allow_code: bool = False) -> Tagger:
     """Open a published tagger, or a model with classes that a Python function creates.
 
     Args:
         source: "MTT_musicnn", "MSD_musicnn", or "module:function". The function takes no arguments and returns a model,
             as for `Tagger`.
+        allow_code: allow "module:function", which imports and runs code.
 
     Raises:
         InputError: as for `open_model` and `Tagger`.
     """
     try:
-        model = open_model(source)
+        model = open_model(source, allow_code=allow_code)
     except InputError as error:
         name, _, rest = str(error).partition(":")
         raise InputError(f"model:{rest}" if name == "encoder" else str(error)) from error
