@@ -13,7 +13,7 @@ from ssc_toolkit.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagOptions(TrackSource, CodeOptions):
+class TagOptions(CodeOptions, TrackSource):
     """Options of `tag`, which writes a track table with the probabilities of the classes of a model.
 
     The table has the rows and columns of the tracks, and a column of probabilities for each class. The cells of files

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ import torch
 from command_calls import call
 from training_runs import TINY, assert_same_checkpoint, begin, command, history, pretrain_on, run, wait_until
 
-from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, MelCNN, MusiCNN, SampleCNN, load_encoder
+from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, MelCNN, MusiCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import EncoderOptions, PretrainOptions
+from ssc_toolkit.options.parsing import CommandLine
+from ssc_toolkit.options.run_settings import select_settings
 from ssc_toolkit.training import SemiSupConModule
 from ssc_toolkit.training.layer_rates import make_parameter_groups, number_layers
 from ssc_toolkit.training.pretrain import _make_module
-from ssc_toolkit.training.starting import load_start_encoder
 
 SMALL = {"n_mels": 16, "channels": 4, "embedding_dim": 8}
 
@@ -38,46 +40,58 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_encoder(folder).state_dict()
 
 
-def test_architecture_and_weights_are_those_of_the_start(start, tmp_path):
-    loaded = load_start_encoder(EncoderOptions(start_from=str(start), n_mels=16))
-    assert loaded.training
-    assert all(torch.equal(value, weights(start)[name]) for name, value in loaded.state_dict().items())
-    options = PretrainOptions(tracks="scores", out=str(tmp_path / "run"), encoder=EncoderOptions(start_from=str(start)))
+ALIKE = [
+    ["--encoder=start"],
+    ["--encoder.name=start"],
+    ["--encoder.start_from=start"],
+    ["--config=name.yaml"],
+    ["--config=start_from.yaml"],
+]
+
+
+@pytest.mark.parametrize("arguments", ALIKE, ids=str)
+def test_start_from_is_the_name_of_a_saved_encoder(start, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    Path("name.yaml").write_text("encoder: start")
+    Path("start_from.yaml").write_text("encoder: {start_from: start}")
+    options = CommandLine(PretrainOptions, ["scores", "--out=run", *arguments]).options
+    expected = PretrainOptions(tracks="scores", out="run", encoder="start")
+    assert options == expected
+    options.check()
+    slow = CommandLine(PretrainOptions, ["scores", "--out=run", *arguments, "--encoder.frozen_steps=2"]).options.encoder
+    assert slow == EncoderOptions(start_from="start", frozen_steps=2) == EncoderOptions(name="start", frozen_steps=2)
+    assert slow.is_saved
+    assert (slow.name, slow.start_from, slow.given) == ("start", None, {})
+    assert select_settings(options) == select_settings(replace(expected, encoder=EncoderOptions(start_from="start")))
     model = _make_module(options, [], {}).model
+    assert model.encoder.training
     assert all(torch.equal(value, weights(start)[name]) for name, value in model.encoder.state_dict().items())
 
 
-def test_published_checkpoints_can_be_the_start(tmp_path):
-    encoder = SampleCNN(sample_rate=22050)
-    torch.save({"state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()}}, tmp_path / "clmr.ckpt")
-    loaded = load_start_encoder(EncoderOptions(name="SampleCNN", start_from=str(tmp_path / "clmr.ckpt")))
-    assert all(torch.equal(value, encoder.state_dict()[name]) for name, value in loaded.state_dict().items())
+def test_default_values_are_the_same_settings():
+    usual, spelled = EncoderOptions(), EncoderOptions(frozen_steps=0, layer_decay=1.0)
+    assert len({str(select_settings(PretrainOptions(tracks="a", out="b", encoder=e))) for e in (usual, spelled)}) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--encoder=SampleCNN", "--encoder.start_from=start"], "start_from: expected a SampleCNN, got a MelCNN"),
-        (["--encoder.start_from=tagger"], "start_from: expected a MelCNN, got a MusiCNN in tagger; pretrain trains"),
-        (
-            ["--encoder.n_mels=32", "--encoder.start_from=start"],
-            "encoder.n_mels: expected 16, the value of the encoder",
-        ),
-        (["--encoder.start_from=nowhere"], "encoder.start_from: expected the folder of a saved encoder"),
-        (["--encoder.start_from=./no/where"], "encoder.start_from: expected the folder of a saved encoder"),
-        (["--encoder.start_from=empty"], "encoder.start_from: expected the folder of a saved encoder"),
-        (["--encoder.start_from=damaged"], "encoder.start_from: "),
+        (["--encoder=SampleCNN", "--encoder.start_from=start"], "start_from: expected no other encoder with it, got S"),
+        (["--encoder=empty", "--encoder.start_from=start"], "start_from: expected no other encoder with it, got empty"),
+        (["--encoder.start_from=SampleCNN"], "encoder.start_from: expected a saved encoder, got the architecture"),
+        (["--encoder.n_mels=32", "--encoder.start_from=start"], "encoder.n_mels: expected no value with a saved"),
+        (["--encoder.start_from=nowhere"], "encoder: expected MelCNN, "),
+        (["--encoder.start_from=empty"], "encoder: expected the folder of a saved encoder"),
+        (["--encoder.start_from=damaged"], "damaged"),
         (["--encoder.start_from=start", "--encoder.frozen_steps=9"], "encoder.frozen_steps: expected fewer than the 9"),
-        (["--encoder.start_from=start", "--encoder.frozen_steps=-1"], "encoder.frozen_steps: expected"),
-        (["--encoder.frozen_steps=2"], "encoder.frozen_steps: expected encoder.start_from to use it with"),
-        (["--encoder.layer_decay=0.5"], "encoder.layer_decay: expected encoder.start_from to use it with"),
+        (["--encoder=start", "--encoder.frozen_steps=-1"], "encoder.frozen_steps: expected an integer of at least 0"),
+        (["--encoder.frozen_steps=2"], "encoder.frozen_steps: expected 0 without a saved encoder, got 2 with MelCNN"),
         (["--encoder.start_from=start", "--encoder.layer_decay=0"], "encoder.layer_decay: expected"),
-        (["--encoder.start_from=start", "--encoder.layer_decay=1.5"], "encoder.layer_decay: expected"),
+        (["--encoder.layer_decay=1.5"], "encoder.layer_decay: expected"),
     ],
 )
 def test_bad_combinations_stop_before_the_training(music, start, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
-    MusiCNN(tags=["piano"]).save_pretrained("tagger")
     Path("empty").mkdir()
     MelCNN(**SMALL).save_pretrained("damaged")
     Path("damaged/model.safetensors").write_bytes(b"0" * 100)
@@ -87,9 +101,9 @@ def test_bad_combinations_stop_before_the_training(music, start, tmp_path, monke
     assert not Path("run").exists() or not list(Path("run").glob("[a-z]*"))
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
-def test_each_parameter_has_a_layer_in_order(name):
-    encoder = ENCODERS[name]()
+@pytest.mark.parametrize("make", [*ENCODERS.values(), partial(MusiCNN, tags=["piano"])], ids=[*ENCODERS, "MusiCNN"])
+def test_each_parameter_has_a_layer_in_order(make):
+    encoder = make()
     numbers = number_layers(encoder)
     assert numbers.keys() == dict(encoder.named_parameters()).keys()
     assert list(numbers.values()) == sorted(numbers.values())
@@ -182,11 +196,9 @@ def test_a_killed_run_resumes_bit_for_bit(music, start, tmp_path, at_least):
 def test_a_changed_start_stops_the_resumption(music, start, tmp_path):
     options = {**TINY, "labels": "note", "encoder": EncoderOptions(start_from=str(start))}
     pretrain_on(music / "my.csv", tmp_path / "run", **options)
-    moved = start.rename(tmp_path / "moved")
-    again = {**options, "encoder": replace(options["encoder"], start_from=str(moved))}
-    pretrain_on(music / "my.csv", tmp_path / "run", **again)
-    MelCNN(**SMALL).save_pretrained(moved)
-    with pytest.raises(InputError, match=r"the encoder of encoder\.start_from has changed"):
-        pretrain_on(music / "my.csv", tmp_path / "run", **again)
+    pretrain_on(music / "my.csv", tmp_path / "run", **options | {"encoder": str(start)})  # complete
+    MelCNN(**SMALL).save_pretrained(start)
+    with pytest.raises(InputError, match="the saved encoder that the run started from has changed"):
+        pretrain_on(music / "my.csv", tmp_path / "run", **options)
     with pytest.raises(InputError, match="contains a run with other settings"):
         pretrain_on(music / "my.csv", tmp_path / "run", **TINY, labels="note", encoder=EncoderOptions(**SMALL))
