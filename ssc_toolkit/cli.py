@@ -29,6 +29,7 @@ from ssc_toolkit.options import (
     RobustnessOptions,
     SweepOptions,
     TableOptions,
+    TagOptions,
 )
 from ssc_toolkit.options.parsing import CommandLine
 from ssc_toolkit.options.schema import suggest_name
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[type[Any], str]] = {
     "frames": (FramesOptions, "evaluate the frames of an encoder with probes for beats or chord roots"),
     "compare": (CompareOptions, "compare several models in one report with audio"),
     "embed": (EmbedOptions, "write embeddings of your files to one file"),
+    "tag": (TagOptions, "write a table with the probabilities of the classes of a model"),
     "corpus": (CorpusOptions, "render the default corpus and describe it"),
     "doctor": (DoctorOptions, "check versions, devices, codecs and caches"),
 }
@@ -55,7 +57,7 @@ COMMANDS: dict[str, tuple[type[Any], str]] = {
 The function of a command is in the module with its name in `ssc_toolkit.commands`.
 """
 
-RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "corpus")
+RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "tag", "corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

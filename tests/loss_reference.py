@@ -18,6 +18,7 @@ from ssc_toolkit.targets import (
     SameClass,
     SharedLabels,
     SimilarityMatrix,
+    TaggramCosine,
     Target,
     TempoKernel,
     WeightedSum,
@@ -160,6 +161,29 @@ def _overlap(measure: str, class_weights: list[float] | None):
     return signal
 
 
+def _fuzzy(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    rows = torch.rand(items, 4, generator=g, dtype=torch.float64).where(torch.rand(items, 4, generator=g) < 0.7, 0)
+    by_class, values = [1.0, 2.0, 0.5, 4.0], rows.tolist()
+
+    def weight(i: int, j: int) -> float:
+        triples = list(zip(by_class, values[i], values[j], strict=True))
+        whole = sum(v * (a + b) for v, a, b in triples)
+        return 2 * sum(v * min(a, b) for v, a, b in triples) / whole if whole else 0.0
+
+    return Signal(rows, labeled, LabelOverlap("dice", by_class), _masked(labeled, weight))
+
+
+def _taggrams(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    rows = torch.rand(items, 4, generator=g, dtype=torch.float64)
+    values = rows.tolist()
+
+    def weight(i: int, j: int) -> float:
+        product = sum(a * b for a, b in zip(values[i], values[j], strict=True))
+        return product / (math.hypot(*values[i]) * math.hypot(*values[j]))
+
+    return Signal(rows, labeled, TaggramCosine(), _masked(labeled, weight))
+
+
 def _plane(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
     labels = torch.randn(items, 2, generator=g, dtype=torch.float64)
     points = labels.tolist()
@@ -262,6 +286,8 @@ SIGNALS = {
     "dice, weighted": _overlap("dice", [1.0, 2.0, 0.5, 4.0]),
     "jaccard": _overlap("jaccard", None),
     "jaccard, weighted": _overlap("jaccard", [1.0, 2.0, 0.5, 4.0]),
+    "dice of probabilities": _fuzzy,
+    "cosine of probabilities": _taggrams,
     "points in a plane": _plane,
     "points on a line": _line,
     "tempo": _tempo(False),

@@ -7,6 +7,7 @@ from ssc_toolkit.evaluation.embedding.extract import WindowEmbeddings, embed_mod
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import as_model, open_model
 from ssc_toolkit.evaluation.embedding.readout import layer_widths
+from ssc_toolkit.evaluation.embedding.tagging import Tagger, open_tagger, tag_tracks
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean
 from ssc_toolkit.evaluation.metrics.scores import (
     Predictions,
@@ -39,6 +40,7 @@ __all__ = [
     "Probe",
     "Results",
     "Score",
+    "Tagger",
     "Task",
     "WindowEmbeddings",
     "as_model",
@@ -60,6 +62,7 @@ __all__ = [
     "measure",
     "neighbor_agreement",
     "open_model",
+    "open_tagger",
     "paired_difference",
     "probe",
     "prototypes",
@@ -67,4 +70,5 @@ __all__ = [
     "relative_drop",
     "retrieval",
     "robustness",
+    "tag_tracks",
 ]

@@ -20,6 +20,7 @@ from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.segments import SegmentOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.table import TableOptions
+from ssc_toolkit.options.tag import TagOptions
 from ssc_toolkit.options.targets import SignalOptions, TargetOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import (
@@ -56,6 +57,7 @@ __all__ = [
     "SignalOptions",
     "SweepOptions",
     "TableOptions",
+    "TagOptions",
     "TargetOptions",
     "TrackSource",
     "TrainerOptions",

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ssc_toolkit.checks import check_bool, check_integer, check_positive, nearest
+from ssc_toolkit.checks import check_bool, check_fraction, check_integer, check_positive, nearest
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_encoder
 from ssc_toolkit.options.names import ENCODERS, HUB_PREFIX, PUBLISHED_MODELS
@@ -14,13 +14,18 @@ from ssc_toolkit.paths import missing_hint, user_path
 
 _HUB_NAME = re.compile(r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
+_DEFAULT = "MelCNN"
+"""Architecture by default."""
+_OF_TRAINING = ("name", "start_from", "frozen_steps", "layer_decay")
+"""Names of the options that are no arguments of the class of an encoder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions:
     """Architecture of the encoder and arguments of its class, or a saved encoder from which the training starts.
 
     Each architecture accepts some of the arguments. `ssc_toolkit.encoders` describes them. None: the default of the
-    class. A saved encoder accepts no arguments.
+    class. A saved encoder accepts only `frozen_steps` and `layer_decay`.
 
     Args:
         name: architecture (MelCNN, SampleCNN, SampleCNNXL, TUNePlus or ShortChunkCNN), or a saved encoder: its folder,
@@ -35,13 +40,23 @@ class EncoderOptions:
         embedding_dim: width of the embedding, for MelCNN.
         strides: ten strides, whose product is the number of samples per frame, for SampleCNN and SampleCNNXL.
         residual: whether the layers are residual, for ShortChunkCNN.
+        start_from: saved encoder. `EncoderOptions(start_from=X)` is the same as `EncoderOptions(name=X)`, and moves the
+            value to `name`.
+        frozen_steps: number of steps at the start in which a saved encoder does not change. The default is 0.
+        layer_decay: factor of the learning rate from a layer of the encoder to the layer before it, above 0 and at most
+            1. The last layer and the projector have the whole learning rate. The default is 1.
+
+    Raises:
+        InputError: if `start_from` is given with a `name` other than the default, or is an architecture.
 
     Examples:
         >>> EncoderOptions(name="MelCNN", max_hz=8000.0).given
         {'max_hz': 8000.0}
+        >>> EncoderOptions(start_from="runs/one/encoder") == EncoderOptions(name="runs/one/encoder")
+        True
     """
 
-    name: str = "MelCNN"
+    name: str = _DEFAULT
     sample_rate: int | None = None
     n_mels: int | None = None
     n_fft: int | None = None
@@ -51,11 +66,24 @@ class EncoderOptions:
     embedding_dim: int | None = None
     strides: tuple[int, ...] | None = None
     residual: bool | None = None
+    start_from: str | None = None
+    frozen_steps: int | None = None
+    layer_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start_from is None:
+            return
+        if self.name != _DEFAULT:
+            raise InputError(f"encoder.start_from: expected no other encoder with it, got {self.name} as well")
+        if self.start_from in ENCODERS:
+            raise InputError(f"encoder.start_from: expected a saved encoder, got the architecture {self.start_from}")
+        object.__setattr__(self, "name", self.start_from)
+        object.__setattr__(self, "start_from", None)
 
     @property
     def given(self) -> dict[str, Any]:
         """Arguments of the class of the encoder that are not None, by name."""
-        return {name: value for name, value in asdict(self).items() if name != "name" and value is not None}
+        return {name: value for name, value in asdict(self).items() if name not in _OF_TRAINING and value is not None}
 
     @property
     def is_saved(self) -> bool:
@@ -78,9 +106,17 @@ class EncoderOptions:
 
     def check(self) -> None:
         """Raise InputError if a value is invalid, or if the architecture does not accept an argument."""
+        if self.frozen_steps is not None:
+            check_integer("encoder.frozen_steps", self.frozen_steps, 0)
+        if self.layer_decay is not None:
+            check_fraction("encoder.layer_decay", self.layer_decay, allow_zero=False)
         if self.is_saved:
             self._check_saved()
             return
+        if self.frozen_steps:
+            raise InputError(
+                f"encoder.frozen_steps: expected 0 without a saved encoder, got {self.frozen_steps} with {self.name}"
+            )
         accepted = ENCODERS[self.name]
         for name, value in self.given.items():
             if name not in accepted:

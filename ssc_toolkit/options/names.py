@@ -31,9 +31,9 @@ ENCODERS = {
 """Names of the arguments of each class of encoders."""
 TARGETS = {
     "SameClass": (),
-    "SharedLabels": ("minimum",),
-    "LabelOverlap": ("measure",),
-    "ProbabilityOverlap": ("measure",),
+    "SharedLabels": ("minimum", "threshold"),
+    "LabelOverlap": ("measure", "threshold"),
+    "TaggramCosine": (),
     "GaussianKernel": ("bandwidth",),
     "TempoKernel": ("bandwidth_octaves", "octave_blind"),
     "KeySimilarity": ("kernel", "bandwidth_fifths"),

@@ -217,6 +217,9 @@ class PretrainOptions(TrackSource):
         self._check_view_columns()
         self.batches.check_counts(bool(columns), self.labeled_fraction, self.batch_size)
         check_proportions(self.unlabeled)
+        frozen = as_encoder(self.encoder).frozen_steps or 0
+        if frozen >= self.steps:
+            raise InputError(f"encoder.frozen_steps: expected fewer than the {self.steps} steps, got {frozen}")
         processes = self.trainer.devices * self.trainer.num_nodes
         if self.learning_rate == AUTO and processes > 1:
             raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
@@ -266,6 +269,9 @@ class PretrainOptions(TrackSource):
         target.check()
         if target.name is not None and not columns:
             raise InputError(f"target: expected labels as well, got {target.name} without labels")
+        if not self.signals:
+            for signal in self.label_signals:
+                signal.check_columns("labels")
         targets = [as_target(signal.target) for signal in self.label_signals]
         if self.min_shared != 1 and targets and all(own.name is not None for own in targets):
             raise InputError(

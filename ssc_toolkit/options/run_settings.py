@@ -175,6 +175,10 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     if "encoder" in values:  # a name is the same setting as the name without arguments
         encoder = asdict(as_encoder(values["encoder"]))
         flat["encoder"] = encoder.pop("name")
+        del encoder["start_from"]  # the name has its value
+        if encoder["layer_decay"] == 1:  # None and the default value are the same setting
+            encoder["layer_decay"] = None
+        encoder["frozen_steps"] = encoder["frozen_steps"] or None
         flat |= {f"encoder.{argument}": value for argument, value in encoder.items()}
         flat.pop("encoder.name", None)
         if flat["encoder"] == "MelCNN" and flat[_MAX_HZ] is None:

@@ -259,7 +259,10 @@ class Schema(Generic[Options]):
         elif values[first] is None:
             given = next(option for option, value in values.items() if value is not None)
             raise InputError(f"{name}.{given}: expected {name}.{first} as well, got none")
-        return group(**values)
+        made = group(**values)
+        if field.default is not None and all(getattr(made, option) is None for option in values if option != first):
+            return getattr(made, first)  # the class moved another option to the first
+        return made
 
 
 def _new_value(name: str, value: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from ssc_toolkit.checks import check_bool, check_choice, check_integer, check_positive
+from ssc_toolkit.checks import check_bool, check_choice, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import TARGETS
 from ssc_toolkit.paths import missing_hint, user_path
@@ -16,14 +16,16 @@ TargetName: TypeAlias = Literal[
     "SameClass",
     "SharedLabels",
     "LabelOverlap",
-    "ProbabilityOverlap",
+    "TaggramCosine",
     "GaussianKernel",
     "TempoKernel",
     "KeySimilarity",
     "SimilarityMatrix",
 ]
-NUMBER_TARGETS = ("ProbabilityOverlap", "GaussianKernel", "TempoKernel")
-"""Names of the targets whose labels are numbers."""
+PROBABILITY_TARGETS = ("SharedLabels", "LabelOverlap", "TaggramCosine")
+"""Names of the targets that accept several columns, with a probability of a class in each."""
+NUMBER_TARGETS = ("TaggramCosine", "GaussianKernel", "TempoKernel")
+"""Names of the targets whose labels are always numbers."""
 MATRIX_SUFFIXES = (".npy", ".csv")
 """Ends of the names of the files that contain a matrix of similarities."""
 
@@ -35,11 +37,13 @@ class TargetOptions:
     Each target accepts some of the arguments. `ssc_toolkit.targets` describes them.
 
     Args:
-        name: target: SameClass, SharedLabels, LabelOverlap, ProbabilityOverlap, GaussianKernel, TempoKernel,
-            KeySimilarity or SimilarityMatrix. By default, SameClass for a column with one class in each cell, and
-            SharedLabels for a column with several.
+        name: target: SameClass, SharedLabels, LabelOverlap, TaggramCosine, GaussianKernel, TempoKernel, KeySimilarity
+            or SimilarityMatrix. By default, SameClass for a column with one class in each cell, and SharedLabels for a
+            column with several.
         minimum: number of labels that two tracks must have in common, for SharedLabels.
-        measure: "dice" or "jaccard", for LabelOverlap and ProbabilityOverlap.
+        measure: "dice" or "jaccard", for LabelOverlap.
+        threshold: smallest probability of a label that a track has, for SharedLabels and LabelOverlap. With it, the
+            cells of a column are probabilities of one class.
         bandwidth: standard deviation of the kernel in units of the column, for GaussianKernel, which requires it.
         bandwidth_octaves: standard deviation of the kernel in octaves, for TempoKernel.
         octave_blind: whether a tempo counts as equal to its half and its double, for TempoKernel.
@@ -57,6 +61,7 @@ class TargetOptions:
     name: TargetName | None = None
     minimum: int | None = None
     measure: Literal["dice", "jaccard"] | None = None
+    threshold: float | None = None
     bandwidth: float | None = None
     bandwidth_octaves: float | None = None
     octave_blind: bool | None = None
@@ -68,11 +73,6 @@ class TargetOptions:
     def given(self) -> dict[str, Any]:
         """Arguments of the class of the target that are not None, by name."""
         return {name: value for name, value in asdict(self).items() if name != "name" and value is not None}
-
-    @property
-    def has_numbers(self) -> bool:
-        """Whether the labels of the target are numbers."""
-        return self.name in NUMBER_TARGETS
 
     def check(self, argument: str = "target") -> None:
         """Raise InputError if a value is invalid, or if the target does not accept an argument or requires another.
@@ -103,7 +103,8 @@ class SignalOptions:
     """Label signal of a training: the columns of its labels, its target, and its weight.
 
     Args:
-        column: label column. Several columns of numbers are one signal, whose label is a vector.
+        column: label column. Several columns of numbers are one signal, whose label is a vector, such as the columns
+            with the probabilities that `ssc-toolkit tag` writes.
         target: target of the signal, and arguments of its class.
         weight: weight of the signal, above 0. Either all signals have a weight, whose sum is at most 1, or none. With
             weights, the weight of a pair of tracks is the weighted sum over the signals. Without, it is the maximum.
@@ -131,6 +132,12 @@ class SignalOptions:
         """Name of the signal, which consists of the names of its columns."""
         return "+".join(self.columns)
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the cells of the columns are numbers, such as the probability of one class in each column."""
+        target = as_target(self.target)
+        return target.name in NUMBER_TARGETS or target.threshold is not None or len(self.columns) > 1
+
     def check(self, argument: str = "signals") -> None:
         """Raise InputError if a value is invalid. `argument` is the name of the option for the message."""
         if not self.columns or not all(self.columns) or len(set(self.columns)) < len(self.columns):
@@ -139,10 +146,20 @@ class SignalOptions:
         target.check(f"{argument} {self.name!r}: target")
         if self.weight is not None:
             check_positive(f"{argument} {self.name!r}: weight", self.weight)
-        if len(self.columns) > 1 and target.name not in ("GaussianKernel", "ProbabilityOverlap"):
+        self.check_columns(f"{argument} {self.name!r}")
+
+    def check_columns(self, argument: str) -> None:
+        """Raise InputError if the target does not accept the number of columns."""
+        target, accepted = as_target(self.target).name, (*PROBABILITY_TARGETS, "GaussianKernel")
+        if len(self.columns) > 1 and target not in accepted:
             raise InputError(
-                f"{argument} {self.name!r}: expected target GaussianKernel or ProbabilityOverlap with several columns "
-                f"of numbers, got {target.name or 'none'}"
+                f"{argument}: expected target {', '.join(accepted[:-1])} or {accepted[-1]} with several columns of "
+                f"numbers, got {target or 'none'}"
+            )
+        if len(self.columns) == 1 and target == "TaggramCosine":
+            raise InputError(
+                f"{argument}: expected several columns of probabilities with TaggramCosine, got {self.name!r}; pass "
+                "all columns as one signal in the option signals"
             )
 
 
@@ -188,6 +205,8 @@ def _check_argument(argument: str, name: str, value: Any) -> None:
         check_integer(argument, value, 1)
     elif name == "octave_blind":
         check_bool(argument, value)
+    elif name == "threshold":
+        check_fraction(argument, value, allow_zero=False)
     elif name == "measure":
         check_choice(argument, value, ("dice", "jaccard"))
     elif name == "kernel":

@@ -11,9 +11,9 @@ from ssc_toolkit.targets.combined import MaxTarget, WeightedSum
 from ssc_toolkit.targets.ignore_pairs import IgnorePairs
 from ssc_toolkit.targets.kernels import GaussianKernel, TempoKernel
 from ssc_toolkit.targets.lookup import KeySimilarity, SimilarityMatrix
-from ssc_toolkit.targets.probabilities import ProbabilityOverlap
 from ssc_toolkit.targets.same_class import SameClass
 from ssc_toolkit.targets.shared_labels import LabelOverlap, SharedLabels
+from ssc_toolkit.targets.taggram_cosine import TaggramCosine
 
 __all__ = [
     "GaussianKernel",
@@ -21,10 +21,10 @@ __all__ = [
     "KeySimilarity",
     "LabelOverlap",
     "MaxTarget",
-    "ProbabilityOverlap",
     "SameClass",
     "SharedLabels",
     "SimilarityMatrix",
+    "TaggramCosine",
     "Target",
     "TempoKernel",
     "WeightedSum",

@@ -240,15 +240,30 @@ def check_integers(name: str, labels: Tensor, what: str) -> None:
         raise TypeError(f"labels: {name} expects integer {what}, got {labels.dtype}")
 
 
-def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError unless labels have two dimensions and are 0 or 1 in labeled rows, TypeError if complex.
+def known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor | None:
+    """Return the mask `labeled` of known labels (N, classes), in which rows that contain NaN are unknown."""
+    if not labels.is_floating_point():
+        return labeled
+    has_numbers = ~labels.isnan().flatten(1).any(dim=1)
+    return has_numbers if labeled is None else labeled & has_numbers
 
-    `name` is the class of the target in the message.
+
+def check_class_rows(name: str, labels: Tensor, labeled: Tensor | None, *, are_probabilities: bool) -> None:
+    """Raise ValueError unless labels are rows (items, classes) with valid values, TypeError if they are complex.
+
+    Args:
+        name: class of the target in the message.
+        labels: labels of the items. Rows that contain NaN are unknown.
+        labeled: bool (items,), True for the rows whose values are checked. None: all rows.
+        are_probabilities: whether the values may be numbers from 0 to 1. Otherwise they must be 0 or 1.
     """
+    what = "probabilities" if are_probabilities else "multi-hot rows"
     if labels.dim() != 2:
-        raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
+        raise ValueError(f"labels: {name} expects {what}, shape (items, classes), got {tuple(labels.shape)}")
     check_real(name, labels)
     if values_are_readable(labels):
-        known = select_known_rows(labels, labeled)
-        if not bool(((known == 0) | (known == 1)).all()):
-            raise ValueError(f"labels: {name} expects 0 or 1 in every labeled row, got other values")
+        known = select_known_rows(labels, known_rows(labels, labeled))
+        valid = (known >= 0) & (known <= 1) if are_probabilities else (known == 0) | (known == 1)
+        if not bool(valid.all()):
+            values = "0 to 1" if are_probabilities else "0 or 1"
+            raise ValueError(f"labels: {name} expects {values} in every labeled row, got other values")

@@ -17,6 +17,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.models import hash_model
 from ssc_toolkit.files import reading
 from ssc_toolkit.options import EncoderOptions, ProjectorOptions
+from ssc_toolkit.options.names import ENCODERS as ENCODER_ARGUMENTS
 from ssc_toolkit.options.run_settings import ENCODER_START
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import load_checkpoint
@@ -109,7 +110,8 @@ def make_projector(encoder: Encoder, options: ProjectorOptions) -> nn.Module:
 
 def _encoder_options(settings: Mapping[str, Any]) -> EncoderOptions:
     """Return the options of the encoder of a run. The settings of earlier versions have no arguments."""
-    given: dict[str, Any] = {field.name: settings.get(f"encoder.{field.name}") for field in fields(EncoderOptions)}
+    names = {name for accepted in ENCODER_ARGUMENTS.values() for name in accepted}
+    given: dict[str, Any] = {name: settings.get(f"encoder.{name}") for name in names}
     strides = given["strides"]
     given |= {"name": settings["encoder"], "strides": tuple(strides) if isinstance(strides, list) else strides}
     options = EncoderOptions(**given)

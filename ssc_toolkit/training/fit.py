@@ -21,10 +21,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.options.encoder import as_encoder
 from ssc_toolkit.options.run_settings import BEST_CHECKPOINT, CHECKPOINT
 from ssc_toolkit.training.callbacks.best_checkpoint import BestCheckpoint
 from ssc_toolkit.training.callbacks.collapse import CollapseWarning
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
+from ssc_toolkit.training.callbacks.frozen_encoder import FrozenEncoder
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.label_weight import LabelWeight
 from ssc_toolkit.training.callbacks.progress_line import StepProgress
@@ -92,6 +94,7 @@ def fit(
     callbacks: list[pl.Callback] = [
         *([] if module.average is None else [module.average]),
         history,
+        *_freeze_encoder(options),
         *_schedule_label_weight(options, history),
         CollapseWarning(options.logs.every, history.record),
         *(callback for callback in (validation, best) if callback is not None),
@@ -122,6 +125,12 @@ def fit(
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
     return _summarize(trainer, validation, best)
+
+
+def _freeze_encoder(options: PretrainOptions) -> list[pl.Callback]:
+    """Return a list with the callback that freezes the encoder in the first steps, or an empty list."""
+    steps = as_encoder(options.encoder).frozen_steps
+    return [FrozenEncoder(steps)] if steps else []
 
 
 def _schedule_label_weight(options: PretrainOptions, history: History) -> list[pl.Callback]:

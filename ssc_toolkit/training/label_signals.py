@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,13 @@ from torch import Tensor
 from ssc_toolkit import targets
 from ssc_toolkit.csv_files import split_rows
 from ssc_toolkit.data import Labels, encode_labels
-from ssc_toolkit.data.cells import format_cells
+from ssc_toolkit.data.cells import Kind, format_cells
 from ssc_toolkit.data.key_names import KEYS, key_number
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
 from ssc_toolkit.hashing import file_hash
-from ssc_toolkit.options.targets import SignalOptions, TargetOptions, as_target
+from ssc_toolkit.options.targets import PROBABILITY_TARGETS, SignalOptions, TargetOptions, as_target
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, SimilarityMatrix, Target, WeightedSum
 
@@ -56,7 +55,7 @@ def encode_signal(table: TrackTable, signal: SignalOptions, argument: str = "lab
     """Encode the columns of a label signal in the form that its target requires. Arguments as for `encoded_columns`."""
     target = as_target(signal.target)
     column = signal.columns[0]
-    if target.has_numbers:
+    if signal.has_numbers:
         labels = encode_labels(table, signal.columns, argument, kind="number")
         _check_numbers(labels, target, argument)
     elif target.name == "KeySimilarity":
@@ -65,10 +64,13 @@ def encode_signal(table: TrackTable, signal: SignalOptions, argument: str = "lab
         names, _ = read_matrix(target)
         labels = encode_labels(table, column, argument, kind="class", names=names)
     elif target.name is None:
-        labels = _encode_classes(table, column, argument)
+        advice = "choose a target of numbers, such as target=TempoKernel for tempi or target=GaussianKernel"
+        labels = _encode_classes(table, column, argument, None, advice)
+    elif target.name in _MULTI_HOT:
+        advice = "for probabilities, pass target.threshold, or several columns as one signal in the option signals"
+        labels = _encode_classes(table, column, argument, "multi-hot", advice)
     else:
-        kind: Any = "multi-hot" if target.name in _MULTI_HOT else "class"
-        labels = encode_labels(table, column, argument, kind=kind)
+        labels = encode_labels(table, column, argument, kind="class")
     return labels if signal.mask is None else _masked(labels, table, signal.mask, signal.name)
 
 
@@ -160,14 +162,24 @@ def _make_one(labels: Labels, options: TargetOptions, min_shared: int) -> Target
     if options.name == "SimilarityMatrix":
         return SimilarityMatrix(read_matrix(options)[1])
     if options.name == "SharedLabels":
-        most = int(labels.values.sum(dim=1).max())
-        if (options.minimum or 1) > most:
-            raise InputError(
-                f"target.minimum: expected at most {most}, the highest number of labels of a track, got "
-                f"{options.minimum}"
-            )
+        _check_minimum(labels, options)
     made: Target = getattr(targets, options.name)(**options.given)
     return _OneColumn(made) if options.name == "TempoKernel" else made
+
+
+def _check_minimum(labels: Labels, options: TargetOptions) -> None:
+    """Raise InputError if no track has as many labels as the positives of `SharedLabels` must have in common."""
+    least = options.minimum or 1
+    most = int((labels.values >= (options.threshold or 1)).sum(dim=1).max())
+    if most == 0 and options.threshold is not None:
+        highest = labels.values[labels.labeled].max().item()
+        raise InputError(
+            f"target.threshold: expected at most {highest:g}, the highest probability, got {options.threshold:g}"
+        )
+    if least > most:
+        raise InputError(
+            f"target.minimum: expected at most {most}, the highest number of labels of a track, got {least}"
+        )
 
 
 def _check_min_shared(signals: Mapping[str, Labels], min_shared: int) -> None:
@@ -182,16 +194,15 @@ def _check_min_shared(signals: Mapping[str, Labels], min_shared: int) -> None:
         )
 
 
-def _encode_classes(table: TrackTable, column: str, argument: str) -> Labels:
-    """Encode a column of classes. The error for a column of numbers names the targets of numbers."""
+def _encode_classes(table: TrackTable, column: str, argument: str, kind: Kind | None, advice: str) -> Labels:
+    """Encode a column of classes. The error for a column of real numbers ends with `advice`."""
     try:
-        return encode_labels(table, column, argument)
+        return encode_labels(table, column, argument, kind=kind)
     except InputError as error:
         if "real numbers" not in str(error):
             raise
         raise InputError(
-            f"{argument}: column {column!r} contains real numbers, which have no classes; choose a target of numbers, "
-            "such as target=TempoKernel for tempi or target=GaussianKernel"
+            f"{argument}: column {column!r} contains real numbers, which have no classes; {advice}"
         ) from error
 
 
@@ -229,10 +240,21 @@ def _check_numbers(labels: Labels, options: TargetOptions, argument: str) -> Non
         raise InputError(
             f"{argument}: expected tempi above 0 in column {names} with TempoKernel, got {known.min().item():g}"
         )
-    if options.name == "ProbabilityOverlap" and not bool(((known >= 0) & (known <= 1)).all()):
-        odd = known[(known < 0) | (known > 1)][0].item()
+    if options.name in PROBABILITY_TARGETS:
+        _check_probabilities(known, labels.names, options, argument)
+
+
+def _check_probabilities(known: Tensor, names: Sequence[str], options: TargetOptions, argument: str) -> None:
+    """Raise InputError unless the values are from 0 to 1, and 0 or 1 for `SharedLabels` without a threshold."""
+    must_be_tags = options.name == "SharedLabels" and options.threshold is None
+    odd = (known != 0) & (known != 1) if must_be_tags else (known < 0) | (known > 1)
+    if odd.any():
+        row, place = odd.nonzero()[0].tolist()
+        expected = "0 or 1" if must_be_tags else "probabilities from 0 to 1"
+        advice = "; for probabilities, pass target.threshold" if must_be_tags else ""
         raise InputError(
-            f"{argument}: expected probabilities from 0 to 1 in {names} with ProbabilityOverlap, got {odd:g}"
+            f"{argument}: expected {expected} in column {names[place]!r} with {options.name}, got "
+            f"{known[row, place].item():g}{advice}"
         )
 
 

@@ -144,9 +144,9 @@ class _Ramp(pl.Callback):
         self.losses: list[float] = []
         self._of_batches: list[float] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.rates[trainer.global_step]
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+        for group in trainer.optimizers[0].param_groups:  # layers may have a fraction of the learning rate
+            group["lr"] = self.rates[trainer.global_step] * group["initial_lr"] / pl_module.learning_rate
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

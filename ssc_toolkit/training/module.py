@@ -21,6 +21,7 @@ from ssc_toolkit.losses.gradient_cache import GradientCache
 from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import Target
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
+from ssc_toolkit.training.layer_rates import make_parameter_groups
 
 STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
 """Names of the results of `contrastive_statistics` that are logged."""
@@ -93,6 +94,7 @@ class SemiSupConModule(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.chunk_size = None if chunk_size is None else check_integer("chunk_size", chunk_size)
         self.warmup_steps = None if warmup_steps is None else check_integer("warmup_steps", warmup_steps, 0)
+        self.layer_decay = 1.0
         self.average: WeightAverage | None = None
         self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
@@ -165,7 +167,10 @@ class SemiSupConModule(pl.LightningModule):
                 cache.backward()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters(), lr=self.learning_rate)
+        parameters: Any = self.parameters()
+        if self.layer_decay != 1:
+            parameters = make_parameter_groups(self.model.encoder, parameters, self.learning_rate, self.layer_decay)
+        optimizer = self.make_optimizer(parameters, lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
         factor = SCHEDULES[self.schedule]
         rise = self.warmup * steps if self.warmup_steps is None else self.warmup_steps

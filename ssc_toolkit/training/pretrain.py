@@ -204,7 +204,8 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    encoder = make_run_encoder(as_encoder(options.encoder)).set_readout(**vars(options.readout))
+    own = as_encoder(options.encoder)
+    encoder = make_run_encoder(own).set_readout(**vars(options.readout))
     model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
@@ -222,6 +223,7 @@ def _make_module(
         options.trainer.chunk_size,
         options.optimizer.warmup_steps,
     )
+    module.layer_decay = 1.0 if own.layer_decay is None else own.layer_decay
     if options.optimizer.ema_decay is not None:
         module.average = WeightAverage(options.optimizer.ema_decay)
     return module

@@ -157,7 +157,9 @@ def test_names_are_those_of_the_rooms():
     assert arguments == names.ENCODERS
     assert HUB_PREFIX == names.HUB_PREFIX
     every = {name for accepted in arguments.values() for name in accepted}
-    assert every | {"name"} == {field.name for field in fields(EncoderOptions)}
+    assert every | {"name", "start_from", "frozen_steps", "layer_decay"} == {
+        field.name for field in fields(EncoderOptions)
+    }
     assert EncoderOptions().name == PretrainOptions(tracks="a", out="b").encoder
     assert get_args(get_type_hints(OptimizerOptions)["name"]) == tuple(OPTIMIZERS)
     assert get_args(get_type_hints(TrainerOptions)["precision"]) == (*PRECISIONS, "auto")

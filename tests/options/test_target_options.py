@@ -122,7 +122,26 @@ def test_settings_of_old_runs_have_no_target():
         ({"signals": (SignalOptions(column="b", weight=2),)}, "signals: expected weights whose sum is at most 1"),
         (
             {"signals": (SignalOptions(column=("b", "c"), target="TempoKernel"),)},
-            r"signals 'b\+c': expected target GaussianKernel or ProbabilityOverlap with several columns",
+            r"signals 'b\+c': expected target SharedLabels, LabelOverlap, TaggramCosine or GaussianKernel with several",
+        ),
+        (
+            {"labels": ("a", "b"), "target": "TaggramCosine"},
+            "labels: expected several columns of probabilities with TaggramCosine, got 'a'; pass .* in the option sig",
+        ),
+        (
+            {"signals": (SignalOptions(column="a", target="TaggramCosine"),)},
+            "signals 'a': expected several columns of probabilities with TaggramCosine, got 'a'",
+        ),
+        *(
+            (
+                {"labels": "a", "target": TargetOptions(name="LabelOverlap", threshold=value)},
+                "target.threshold: expected",
+            )
+            for value in (0, 1.5, -0.1, float("nan"))
+        ),
+        (
+            {"labels": "a", "target": TargetOptions(name="SameClass", threshold=0.5)},
+            "target.threshold: expected an argument of SameClass, which has none",
         ),
         (
             {"labels": "a", "target": "LabelOverlap", "min_shared": 2},

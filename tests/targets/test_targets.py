@@ -126,7 +126,8 @@ whole = torch.arange(4)
         (lambda: KeySimilarity().check(whole + 21, four), ValueError, "0 to 23"),
         (lambda: KeySimilarity().check(whole.float(), four), TypeError, "integer"),
         (lambda: LabelOverlap("dice", [1.0, 2.0]).check(torch.ones(4, 3), four), ValueError, "2 classes"),
-        (lambda: LabelOverlap().check(torch.full((4, 3), 0.5), four), ValueError, "0 or 1"),
+        (lambda: LabelOverlap().check(torch.full((4, 3), 1.5), four), ValueError, "0 to 1"),
+        (lambda: SharedLabels().check(torch.full((4, 3), 0.5), four), ValueError, "0 or 1"),
     ],
 )
 def test_bad_input_is_named(make, error, words):

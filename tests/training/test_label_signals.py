@@ -71,11 +71,42 @@ def test_several_columns_of_numbers_are_one_vector(table):
 
 def test_probabilities_of_a_teacher_are_compared(table):
     p = pd.read_csv(table)[["rock", "jazz"]].to_numpy()[:4]
-    dot = p @ p.T
-    whole = np.diag(dot)[:, None] + np.diag(dot) - dot
-    jaccard = TargetOptions(name="ProbabilityOverlap", measure="jaccard")
-    found = weights(table, SignalOptions(column=("rock", "jazz"), target=jaccard))
-    assert found.numpy() == pytest.approx(dot / whole, rel=1e-5)
+    one, other = p[:, None], p[None]
+    hot = p >= 0.4
+    norms = np.linalg.norm(p, axis=1)
+    for target, expected in (
+        (
+            TargetOptions(name="LabelOverlap", measure="jaccard"),
+            np.minimum(one, other).sum(2) / np.maximum(one, other).sum(2),
+        ),
+        (TargetOptions(name="TaggramCosine"), p @ p.T / norms / norms[:, None]),
+        (TargetOptions(name="SharedLabels", threshold=0.4), (hot[:, None] & hot).any(2)),
+        (TargetOptions(name="SharedLabels", minimum=2, threshold=0.4), (hot[:, None] & hot).all(2)),
+        (
+            TargetOptions(name="LabelOverlap", measure="dice", threshold=0.4),
+            2 * (hot[:, None] & hot).sum(2) / np.maximum(hot.sum(1)[:, None] + hot.sum(1), 1),
+        ),
+    ):
+        found = weights(table, SignalOptions(column=("rock", "jazz"), target=target))
+        assert found.numpy() == pytest.approx(expected, rel=1e-5), target
+
+
+def test_a_threshold_reads_one_column_of_probabilities(table):
+    hot = pd.read_csv(table)["rock"].to_numpy()[:4] >= 0.4
+    signal = SignalOptions(column="rock", target=TargetOptions(name="SharedLabels", threshold=0.4))
+    assert np.array_equal(weights(table, signal).numpy(), hot[:, None] & hot)
+
+
+def test_columns_of_tags_are_zeros_and_ones(table, tmp_path):
+    tracks = pd.read_csv(table)
+    tags = tracks[["rock", "jazz"]].to_numpy() >= 0.4
+    tracks["rock"], tracks["jazz"] = tags.T.astype(int)
+    tracks.loc[1, "jazz"] = None
+    tracks.to_csv(tmp_path / "tags.csv", index=False)
+    expected = (tags[:4, None] & tags[:4]).any(2)
+    expected[1] = expected[:, 1] = False  # unknown
+    found = weights(tmp_path / "tags.csv", SignalOptions(column=("rock", "jazz"), target="SharedLabels"))
+    assert np.array_equal(found.numpy(), expected)
 
 
 def test_signals_are_combined_by_maximum_or_weighted_sum(table):
@@ -133,7 +164,26 @@ def test_a_wrong_matrix_is_an_error_that_names_it(tmp_path, name, content, words
         ({"labels": "valence"}, "column 'valence' contains real numbers, .*choose a target of numbers"),
         ({"labels": "note", "target": "TempoKernel"}, "labels: expected numbers in column 'note', got 'A3'"),
         ({"labels": "note", "target": "KeySimilarity"}, "labels: expected musical keys, .*'note'.* got 'A3'"),
-        ({"labels": "tempo", "target": "ProbabilityOverlap"}, "expected probabilities from 0 to 1 in 'tempo'"),
+        (
+            {"signals": (SignalOptions(column=("rock", "tempo"), target="TaggramCosine"),)},
+            "signals: expected probabilities from 0 to 1 in column 'tempo' with TaggramCosine, got 60",
+        ),
+        (
+            {"signals": (SignalOptions(column=("rock", "jazz"), target="SharedLabels"),)},
+            "signals: expected 0 or 1 in column 'rock' with SharedLabels, got .*pass target.threshold",
+        ),
+        (
+            {"labels": "rock", "target": "LabelOverlap"},
+            "labels: column 'rock' contains real numbers, .*for probabilities, pass target.threshold, or several col",
+        ),
+        (
+            {"labels": "rock", "target": TargetOptions(name="SharedLabels", threshold=1.0)},
+            r"target.threshold: expected at most 0\.\d+, the highest probability, got 1",
+        ),
+        (
+            {"labels": "rock", "target": TargetOptions(name="SharedLabels", threshold=0.4, minimum=2)},
+            "target.minimum: expected at most 1, the highest number of labels of a track, got 2",
+        ),
         (
             {"labels": "tags", "target": TargetOptions(name="SharedLabels", minimum=3)},
             "target.minimum: expected at most 2",

@@ -39,6 +39,10 @@ from ssc_toolkit.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 
+class NoTrackDecoded(InputError):
+    """Error if none of several tracks could be decoded."""
+
+
 def embed_tracks(
     model: WaveformModel,
     tracks: Tracks,
@@ -285,7 +289,7 @@ def _by_row(
     for problem in loader.problems:
         logger.warning("not embedded: %s", problem)
     if any(not rows for rows in vectors.values()):
-        raise InputError(f"tracks: no track could be decoded; the first problem is {loader.problems[0]}")
+        raise NoTrackDecoded(f"tracks: no track could be decoded; the first problem is {loader.problems[0]}")
     return vectors
 
 
