@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from screening import BASELINES, READOUTS
+from screening import BASELINES, OWN, READOUTS
 from screening_settings import SETTINGS
 
 from ssc_toolkit.files import write_text
 
-DEFAULT_READOUT = "all layers, unit length"
+SCREENED, CONFIRMED = 300, 1000
+"""Numbers of steps of the runs of the screening, and of the runs that confirm its best settings."""
+SCREENING_READOUT, DEFAULT_READOUT = "all layers, unit length", "all layers, scaled"
 REFERENCES = ("self", "semi")
 """Settings that others are compared with: "self-..." with "self", and "semi-..." with "semi"."""
 SEEDS = "seeds"
@@ -24,16 +26,17 @@ SEEDS = "seeds"
 def main() -> None:
     """Write the tables next to the results."""
     folder = Path(sys.argv[1])
-    scores = load(folder)
-    write_text(folder / "readouts.md", readout_table(scores))
-    write_text(folder / "settings.md", setting_table(scores))
+    write_text(folder / "readouts.md", readout_table(load(folder, CONFIRMED)))
+    write_text(folder / "settings.md", setting_table(load(folder, SCREENED)))
+    write_text(folder / "confirmed.md", confirmed_table(load(folder, CONFIRMED)))
 
 
-def load(folder: Path) -> pd.DataFrame:
-    """Return the scores of all results, with a column for each method and task.
+def load(folder: Path, steps: int) -> pd.DataFrame:
+    """Return the scores of the baselines and of the runs with a number of steps, with a column per method and task.
 
     Args:
         folder: folder of the results.
+        steps: number of steps of the runs.
 
     Returns:
         A table with the index (setting, readout, seed) and columns such as "linear game".
@@ -41,6 +44,8 @@ def load(folder: Path) -> pd.DataFrame:
     rows = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content["steps"] != steps and content["setting"] not in BASELINES:
+            continue
         for readout, methods in content["scores"].items():
             values = {
                 f"{method} {task}": next(iter(score.values()))
@@ -53,21 +58,21 @@ def load(folder: Path) -> pd.DataFrame:
 
 def readout_table(scores: pd.DataFrame) -> str:
     """Return a table of the scores of baselines and of the self-supervised encoder, for each readout."""
-    rows = [(name, "own") for name in ("mfcc", "log-mel")]
-    rows += [(name, readout) for name in ("random", "self", "semi") for readout in READOUTS]
+    rows = [(name, OWN) for name in ("mfcc", "log-mel-full-band")]
+    rows += [(name, readout) for name in ("random-full-band", "self-full-band") for readout in READOUTS]
     lines = _head(["encoder", "readout"], [*scores.columns, SEEDS])
     for name, readout in rows:
         found = scores[(scores.index.get_level_values(0) == name) & (scores.index.get_level_values(1) == readout)]
         if len(found):
             own = BASELINES.get(name) or SETTINGS[name].title
-            shown = "mean and deviation" if readout == "own" else readout
+            shown = "mean and deviation" if readout == OWN else readout
             lines.append(_line([own, shown], [*map(_fixed, found.mean()), str(len(found))]))
     return "\n".join(lines) + "\n"
 
 
 def setting_table(scores: pd.DataFrame) -> str:
-    """Return a table of the differences to the reference settings, on the same seeds, with `DEFAULT_READOUT`."""
-    chosen = scores.xs(DEFAULT_READOUT, level="readout")
+    """Return a table of the differences to the reference settings, on the same seeds, with `SCREENING_READOUT`."""
+    chosen = scores.xs(SCREENING_READOUT, level="readout")
     lines = _head(["setting", "less"], ["mean", *chosen.columns, "standard error of the mean", SEEDS])
     measured = chosen.index.get_level_values(0)
     for name, setting in SETTINGS.items():
@@ -88,6 +93,17 @@ def setting_table(scores: pd.DataFrame) -> str:
                     [*map(_signed, cells[:-1]), _error(cells[-1]), str(len(differences))],
                 )
             )
+    return "\n".join(lines) + "\n"
+
+
+def confirmed_table(scores: pd.DataFrame) -> str:
+    """Return a table of the scores of baselines and confirmed settings, with `DEFAULT_READOUT`, on their seeds."""
+    lines = _head(["encoder"], ["mean", *scores.columns, SEEDS])
+    for name, title in {**BASELINES, **{name: one.title for name, one in SETTINGS.items()}}.items():
+        is_shown = scores.index.get_level_values(1).isin((OWN, DEFAULT_READOUT))
+        found = scores[is_shown & (scores.index.get_level_values(0) == name)]
+        if len(found):
+            lines.append(_line([title], [_fixed(found.mean().mean()), *map(_fixed, found.mean()), str(len(found))]))
     return "\n".join(lines) + "\n"
 
 
