@@ -80,7 +80,7 @@ line 1 column 2 (char 1)); correct it
             raise InputError(f"{argument}: cannot read {path} ({error.strerror or error})") from error
         text = " ".join(str(error).split())
         reason = text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}"
-        raise DamagedFile(argument, path, reason[:400], advice) from error
+        raise DamagedFile(argument, path, reason.partition(". ")[0][:400], advice) from error
 
 
 def path_inside(folder: Path, name: Any, argument: str) -> Path:

@@ -159,7 +159,8 @@ def _summarize(trainer: pl.Trainer, validation: Validation | None, best: BestChe
     ended = f"all {step} steps are done"
     if best is not None and best.is_exhausted and step < trainer.max_steps:
         since = "the first validation" if best.step is None else f"step {best.step}"
-        ended = f"stopped early: {best.monitor} has not improved for {best.wait} validations, since {since}"
+        waited = f"{best.wait} validation{'s' * (best.wait != 1)}"
+        ended = f"stopped early: {best.monitor} has not improved for {waited}, since {since}"
     found: dict[str, Any] = {"ended": ended, "step": step}
     if validation is not None:
         found["validation"] = {"step": validation.step, **validation.values}

@@ -65,7 +65,7 @@ def test_the_command_starts_its_own_processes(music, tmp_path):
     assert 2 <= len(rows) <= 8  # six tracks have seven values
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["best"]["step"] == len(rows) - 1
-    assert "val_neighbor_agreement has not improved for 1 validations" in result.stderr
+    assert "val_neighbor_agreement has not improved for 1 validation" in result.stderr
     assert result.stderr.count("encoder saved in") == 1
     assert load_encoder(tmp_path / "encoder").embedding_dim == 256
 

@@ -270,7 +270,7 @@ def test_a_run_stops_early_and_keeps_its_best_checkpoint(music, tmp_path, caplog
     assert best == len(rows) - 1
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["best"] == {"monitor": AGREEMENT, "value": pytest.approx(max(values)), "step": best}
-    assert summary["ended"].startswith(f"stopped early: {AGREEMENT} has not improved for 1 validations, since step")
+    assert summary["ended"].startswith(f"stopped early: {AGREEMENT} has not improved for 1 validation, since step")
     assert summary["ended"] in caplog.text
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == best
     shutil.rmtree(tmp_path / "encoder")  # as if it was killed before the encoder was written
