@@ -52,6 +52,8 @@ _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", 
 """Names of options that may change when a run is resumed, if hashes of tracks and labels are the same."""
 ENCODER_START = "encoder_start"
 """Name of the setting with the class, arguments and hash of a saved encoder that a run started from."""
+FULL_BAND = "half the sample rate"
+"""Value of the setting `encoder.max_hz` of a run of MelCNN without this option."""
 _MAX_HZ = "encoder.max_hz"
 _HASHES = {
     ENCODER_START: "the saved encoder that the run started from has changed",
@@ -182,7 +184,7 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         flat |= {f"encoder.{argument}": value for argument, value in encoder.items()}
         flat.pop("encoder.name", None)
         if flat["encoder"] == "MelCNN" and flat[_MAX_HZ] is None:
-            flat[_MAX_HZ] = "half the sample rate"
+            flat[_MAX_HZ] = FULL_BAND
     if "unlabeled" in values:  # its tracks are decided by their hash
         flat["batches.proportions"] = read_proportions(values["unlabeled"])
     if "target" in values:  # arguments that are None are left out, so that later versions can have more of them

@@ -18,7 +18,7 @@ from ssc_toolkit.evaluation.embedding.models import hash_model
 from ssc_toolkit.files import reading
 from ssc_toolkit.options import EncoderOptions, ProjectorOptions
 from ssc_toolkit.options.names import ENCODERS as ENCODER_ARGUMENTS
-from ssc_toolkit.options.run_settings import ENCODER_START
+from ssc_toolkit.options.run_settings import ENCODER_START, FULL_BAND
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import load_checkpoint
 
@@ -112,6 +112,8 @@ def _encoder_options(settings: Mapping[str, Any]) -> EncoderOptions:
     """Return the options of the encoder of a run. The settings of earlier versions have no arguments."""
     names = {name for accepted in ENCODER_ARGUMENTS.values() for name in accepted}
     given: dict[str, Any] = {name: settings.get(f"encoder.{name}") for name in names}
+    if given["max_hz"] == FULL_BAND:
+        given["max_hz"] = None
     strides = given["strides"]
     given |= {"name": settings["encoder"], "strides": tuple(strides) if isinstance(strides, list) else strides}
     options = EncoderOptions(**given)
