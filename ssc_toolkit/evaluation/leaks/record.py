@@ -23,6 +23,7 @@ from ssc_toolkit.evaluation.leaks.fingerprints import FINGERPRINT_RATE, MAX_SECO
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, make_writable_folder, reading, verify_checksum
 from ssc_toolkit.hashing import text_hash
+from ssc_toolkit.npz_files import read_arrays
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -40,6 +41,8 @@ TRAINING_TRACKS = "training_tracks.npz"
 _MISSING = "missing"
 MAX_HOURS = 100
 """Maximum duration of tracks for which fingerprints are computed, which takes about four seconds per hour and core."""
+MAX_RECORD_BYTES = 2 << 30
+"""Maximum size in bytes of the uncompressed arrays of a record, which is enough for a million tracks."""
 _MAX_TEXT = 200  # characters; longer names and groups are replaced by their hash
 
 
@@ -175,11 +178,12 @@ def load_record(path: Path, argument: str = "encoder") -> TrackRecord | None:
     if not path.exists():
         return None
     verify_checksum(path, argument, advice)
-    with reading(argument, path, advice), np.load(path, allow_pickle=False) as content:
+    with reading(argument, path, advice):
+        content = read_arrays(path, max_bytes=MAX_RECORD_BYTES)
         if str(content["rule"]) != RULE:
             return None
         own = Fingerprints.read(content)
-        groups = {name.removeprefix("group_"): content[name] for name in content.files if name.startswith("group_")}
+        groups = {name.removeprefix("group_"): values for name, values in content.items() if name.startswith("group_")}
         texts = [content["names"], content["hashes"], *groups.values()]
         if any(text.shape != (len(own),) or text.dtype.kind != "U" for text in texts):
             raise ValueError("its tracks and fingerprints differ in number")
@@ -195,8 +199,7 @@ def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path |
     path = make_writable_folder(user_path(cache, "cache"), "cache") / f"{name}.npz"
 
     def read(entry: Path) -> Fingerprints:
-        with np.load(entry, allow_pickle=False) as content:
-            own = Fingerprints.read(content)
+        own = Fingerprints.read(read_arrays(entry))
         if len(own) != len(tracks):
             raise ValueError(f"expected fingerprints of {len(tracks)} tracks, got {len(own)}")
         return own
