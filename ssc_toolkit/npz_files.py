@@ -65,5 +65,7 @@ def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     if version not in _HEADERS:
         raise ValueError(f"{member.filename[:100]} has an unknown format")
     shape, _, dtype = _HEADERS[version](file)
+    if dtype.itemsize == 0 and 0 not in shape:  # any number of such elements takes no space in the file
+        raise ValueError(f"{member.filename[:100]} has elements of no size")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
         raise ValueError(f"{member.filename[:100]} has another size than its header")

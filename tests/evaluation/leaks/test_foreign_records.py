@@ -155,3 +155,18 @@ def test_large_metadata_of_embeddings_is_refused(tmp_path):
     append_checksum(path)
     with pytest.raises(InputError, match=r"e\.npz is damaged \(its arrays have"):
         read_metadata(path)
+
+
+def test_elements_of_no_size_are_refused(tmp_path):
+    path = written(tmp_path / "r.npz")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = members["names.npy"][:128].replace(b"<U1", b"<U0")
+    members["names.npy"] = header.replace(b"(3,), }         ", b"(4000000000,), }")
+    assert len(members["names.npy"]) == 128
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    append_checksum(path)
+    with pytest.raises(InputError, match=r"names\.npy has elements of no size"):
+        load_record(path)
