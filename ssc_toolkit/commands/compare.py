@@ -144,7 +144,7 @@ def compare(options: CompareOptions) -> Path:
         sections.append(leak_section(leaks))
         sections.append(explorer_section(comparison.embeddings, tracks, signals, options.audio_clips, options.seed))
         publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
-    print_leaks(leaks)
+    print_leaks(leaks, has_report=True)
     print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"
 

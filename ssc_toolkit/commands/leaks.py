@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.leaks import (
+    SHOWN_PAIRS,
     Leaks,
     TrackRecord,
     find_leaks,
@@ -91,6 +92,18 @@ def retrieval_leaks(
     return find_leaks(record, others, ranked=[RANKED], groups=not other_groups_only, name="queries")
 
 
-def print_leaks(leaks: Leaks) -> None:
-    """Print one line with the leaks."""
+def print_leaks(leaks: Leaks, has_report: bool) -> None:
+    """Print one line with the leaks, and the first pairs of each leak that has more than one.
+
+    Args:
+        leaks: result of `find_leaks`.
+        has_report: whether a report was written.
+    """
     print(f"\n{leaks.describe()}")
+    for leak in leaks.found:
+        if len(leak.pairs) > 1:
+            shown = "; ".join(map(leak.describe_pair, leak.pairs[:SHOWN_PAIRS]))
+            note = leak.describe_shown()
+            if note and not has_report:
+                note += ", which --out writes"
+            print(f"  {leak.kind}, {leak.source}: {shown}{f' ({note})' if note else ''}")

@@ -115,7 +115,7 @@ def probe(options: ProbeOptions) -> Results:
         model = "Projections of encoder" if options.projections else "Encoder"
         lead = f"{model} {options.encoder}, tracks {options.tracks}."
         publish(folder, "Probes", lead, sections, content, printed=printed)
-        print_leaks(leaks)
+        print_leaks(leaks, options.out is not None)
         return results
 
 

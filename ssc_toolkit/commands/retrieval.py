@@ -98,7 +98,7 @@ def retrieval(options: RetrievalOptions) -> Results:
         lead = f"Encoder {options.encoder}, queries {options.tracks}."
         sections = [query_section(results.frame), leak_section(leaks)]
         publish(folder, "Retrieval", lead, sections, content, printed=1)
-        print_leaks(leaks)
+        print_leaks(leaks, options.out is not None)
         return results
 
 

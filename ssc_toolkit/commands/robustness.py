@@ -83,5 +83,5 @@ def robustness(options: RobustnessOptions) -> Results:
         sections.append(leak_section(leaks))
         lead = f"Encoder {options.encoder}, tracks {options.tracks}."
         publish(folder, "Robustness", lead, sections, content, printed=len(sections) - 1)
-        print_leaks(leaks)
+        print_leaks(leaks, options.out is not None)
         return results

@@ -325,7 +325,8 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.largest_minimum, processes):
             logger.warning("%s", remark)
-        if load_record(folder / TRAINING_TRACKS, "out") is None:
+        record = load_record(folder / TRAINING_TRACKS, "out")
+        if record is None or not record.is_complete:
             encoder = as_encoder(options.encoder)
             save_training_record(found.parts, folder, encoder.name if encoder.is_saved else None)
     measures = () if found.validation_set is None else found.validation_set.measures

@@ -27,10 +27,13 @@ def test_a_record_of_an_earlier_version_is_replaced(music, tmp_path, monkeypatch
     monkeypatch.setattr("ssc_toolkit.evaluation.leaks.record.RULE", "landmarks 1")
     save_record(record, path)
     monkeypatch.undo()
-    assert load_record(path) is None
+    old = load_record(path)
+    assert old is not None
+    assert not old.is_complete
     pretrain_on(music / "my.csv", tmp_path, **TINY | {"steps": 3})
     again = load_record(path)
     assert again is not None
+    assert again.is_complete
     assert again.hashes.tolist() == record.hashes.tolist()
 
 

@@ -169,7 +169,8 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
         table = read_table(path, info.index)
         columns = {key: table[key].to_numpy() for key in INDEX}
     else:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
         columns = {key: np.ascontiguousarray(array[key]) for key in INDEX}
     shards = len(info.shards)
     for key, kind in INDEX.items():

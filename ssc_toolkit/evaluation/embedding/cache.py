@@ -65,7 +65,7 @@ class EmbeddingCache:
         write_entry(self._path(model, window_seconds, readout), write)
 
     def _read(self, path: Path) -> np.ndarray:
-        embeddings = np.load(path)
+        embeddings = np.load(path, allow_pickle=False)
         if embeddings.ndim != 2 or len(embeddings) != len(self._tracks):
             raise ValueError(f"expected the shape ({len(self._tracks)}, dim), got {embeddings.shape}")
         return embeddings

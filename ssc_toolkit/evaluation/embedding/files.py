@@ -11,6 +11,7 @@ import numpy as np
 
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.hashing import text_hash
+from ssc_toolkit.npz_files import read_arrays
 from ssc_toolkit.old_names import OLD_WINDOW_POOLINGS
 
 METADATA = "ssc_toolkit"
@@ -60,8 +61,8 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     path, advice = Path(path), "embed the tracks again"
     if path.suffix == ".npz":
         verify_checksum(path, "embeddings", advice, required=False)
-        with reading("embeddings", path, advice), np.load(path) as content:
-            return _parsed(str(content[METADATA]))
+        with reading("embeddings", path, advice):
+            return _parsed(str(read_arrays(path, [METADATA])[METADATA]))
     from pyarrow import parquet
 
     with reading("embeddings", path, advice):

@@ -11,18 +11,30 @@ from ssc_toolkit.evaluation.leaks.record import (
     record_tracks,
     save_record,
 )
-from ssc_toolkit.evaluation.leaks.search import NEAR_DUPLICATE, SAME_FILE, Leak, Leaks, find_leaks
+from ssc_toolkit.evaluation.leaks.search import (
+    NEAR_DUPLICATE,
+    SAME_FILE,
+    SHOWN_PAIRS,
+    Leak,
+    Leaks,
+    Uncompared,
+    count_tracks,
+    find_leaks,
+)
 
 __all__ = [
     "MIN_SIMILARITY",
     "NEAR_DUPLICATE",
     "SAME_FILE",
+    "SHOWN_PAIRS",
     "TRAINING_TRACKS",
     "Fingerprints",
     "Leak",
     "Leaks",
     "Matches",
     "TrackRecord",
+    "Uncompared",
+    "count_tracks",
     "find_leaks",
     "find_matches",
     "find_pretraining_record",

@@ -69,17 +69,29 @@ class Fingerprints:
     def read(cls, content: Mapping[str, np.ndarray]) -> Fingerprints:
         """Return the fingerprints in the arrays of a file, which have the names in `PARTS`.
 
+        The arrays may come from others. Whatever passes these checks is safe to compare.
+
         Raises:
-            ValueError: unless shapes and types are those of fingerprints.
+            ValueError: unless shapes, types and values are those of fingerprints.
         """
         own = cls(*(content[name] for name in PARTS))
         kinds = {"landmarks": np.uint32, "frames": np.uint16, "counts": np.int64, "limits": np.uint32}
         if any(getattr(own, name).ndim != 1 or getattr(own, name).dtype != kind for name, kind in kinds.items()):
             raise ValueError("expected vectors of uint32, uint16, int64 and uint32")
-        if (own.counts < 0).any() or not own.counts.sum() == len(own.landmarks) == len(own.frames):
+        most = max(SHORT_LANDMARKS, round(LANDMARKS_PER_SECOND * MAX_SECONDS))
+        if (
+            (own.counts < 0) | (own.counts > min(most, len(own.landmarks)))
+        ).any():  # a sum of such counts fits in int64
+            raise ValueError("the number of landmarks of a track is out of range")
+        if not own.counts.sum() == len(own.landmarks) == len(own.frames):
             raise ValueError("the numbers of landmarks differ")
         if len(own.counts) != len(own.limits):
             raise ValueError("the numbers of tracks differ")
+        is_first = np.diff(own.rows) != 0
+        if not (is_first | (own.landmarks[1:] >= own.landmarks[:-1])).all():
+            raise ValueError("the landmarks of a track are not in ascending order")
+        if (own.landmarks > np.repeat(own.limits, own.counts)).any():
+            raise ValueError("a landmark is above the limit of its track")
         return own
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from ssc_toolkit.evaluation.leaks.fingerprints import FINGERPRINT_RATE, MAX_SECO
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, make_writable_folder, reading, verify_checksum
 from ssc_toolkit.hashing import text_hash
+from ssc_toolkit.npz_files import read_arrays
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -37,9 +38,14 @@ GROUP_COLUMNS = (
 TRAINING_TRACKS = "training_tracks.npz"
 """Name of the file with the record of the training tracks, in the folder of a run, next to that of the encoder."""
 
+UNDECODED = "undecoded"
+EARLIER_VERSION = "earlier version"
+
 _MISSING = "missing"
 MAX_HOURS = 100
 """Maximum duration of tracks for which fingerprints are computed, which takes about four seconds per hour and core."""
+MAX_RECORD_BYTES = 2 << 30
+"""Maximum size in bytes of the uncompressed arrays of a record, which is enough for a million tracks."""
 _MAX_TEXT = 200  # characters; longer names and groups are replaced by their hash
 
 
@@ -50,12 +56,16 @@ class TrackRecord:
     Attributes:
         names: (tracks,) text, name of each track that does not depend on the folder of the files.
         hashes: (tracks,) text, hash of the content of each audio file; empty if the file could not be read.
-        fingerprints: acoustic fingerprint of each track. It is empty for sounds without landmarks.
+        fingerprints: acoustic fingerprint of each track. It is empty for sounds without landmarks, and for tracks that
+            `no_fingerprint` names.
         groups: (tracks,) text for each group column: the group of each track, empty if unknown.
         dataset: name of the published dataset of the tracks, or an empty text.
         is_searchable: whether the tracks have hashes and fingerprints. They do not if they are too long.
         paths: (tracks,) paths without symbolic links, if the tracks were read in this process. They are not saved.
             `find_leaks` does not compare tracks with the same path.
+        no_fingerprint: (tracks,) text, why a track has no fingerprint: "undecoded" if its audio could not be decoded,
+            "earlier version" if the fingerprint of a saved record is of an earlier version of this library. Empty for a
+            track with a fingerprint. None if this is so for all tracks.
     """
 
     names: np.ndarray
@@ -65,6 +75,17 @@ class TrackRecord:
     dataset: str = ""
     paths: np.ndarray | None = None
     is_searchable: bool = True
+    no_fingerprint: np.ndarray | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no track lacks a fingerprint because of an error or of an earlier version."""
+        return not self.reasons.astype(bool).any()
+
+    @property
+    def reasons(self) -> np.ndarray:
+        """The texts in `no_fingerprint`, (tracks,); empty if it is None."""
+        return np.full(len(self), "") if self.no_fingerprint is None else self.no_fingerprint
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,6 +103,7 @@ class TrackRecord:
             self.dataset,
             paths,
             self.is_searchable,
+            self.reasons[rows],
         )
 
 
@@ -112,14 +134,18 @@ def record_tracks(tracks: Tracks, cache: str | Path | None = None, progress: boo
         hashes = ["" if found == _MISSING else found for found in hash_audio(tracks)]
     lowered = {str(column).lower(): str(column) for column in tracks}
     groups = {name: _texts(format_cells(tracks[lowered[name]])) for name in GROUP_COLUMNS if name in lowered}
+    own, is_decoded = Fingerprints.of_nothing(len(tracks)), np.ones(len(tracks), dtype=bool)
+    if is_searchable:
+        own, is_decoded = _fingerprints(tracks, hashes, cache, progress)
     return TrackRecord(
         _texts(track_names(tracks)),
         _texts(hashes),
-        _fingerprints(tracks, hashes, cache, progress) if is_searchable else Fingerprints.of_nothing(len(tracks)),
+        own,
         groups,
         str(dataset_of(tracks).get("name", "")),
         _texts([os.path.realpath(path) for path in tracks["path"]]),
         is_searchable,
+        np.where(is_decoded, "", UNDECODED),
     )
 
 
@@ -138,6 +164,7 @@ def join_records(records: Sequence[TrackRecord]) -> TrackRecord:
         groups,
         datasets.pop() if len(datasets) == 1 else "",
         is_searchable=all(record.is_searchable for record in records),
+        no_fingerprint=np.concatenate([record.reasons for record in records]),
     )
 
 
@@ -150,6 +177,7 @@ def save_record(record: TrackRecord, path: Path) -> None:
         **record.fingerprints.arrays(),
         "dataset": np.array(record.dataset),
         "is_searchable": np.array(record.is_searchable),
+        "no_fingerprint": record.reasons,
         **{f"group_{column}": values for column, values in record.groups.items()},
     }
     with atomic_path(path) as temporary:
@@ -166,7 +194,8 @@ def load_record(path: Path, argument: str = "encoder") -> TrackRecord | None:
         argument: name of the argument that gave the file, for error messages.
 
     Returns:
-        The record. None if the file does not exist, or if another version of this library computed the fingerprints.
+        The record. None if the file does not exist. If an earlier version of this library computed the fingerprints,
+        they are left out, which `no_fingerprint` says.
 
     Raises:
         InputError: if the file is damaged.
@@ -175,59 +204,83 @@ def load_record(path: Path, argument: str = "encoder") -> TrackRecord | None:
     if not path.exists():
         return None
     verify_checksum(path, argument, advice)
-    with reading(argument, path, advice), np.load(path, allow_pickle=False) as content:
-        if str(content["rule"]) != RULE:
-            return None
-        own = Fingerprints.read(content)
-        groups = {name.removeprefix("group_"): content[name] for name in content.files if name.startswith("group_")}
-        texts = [content["names"], content["hashes"], *groups.values()]
+    with reading(argument, path, advice):
+        content = read_arrays(path, max_bytes=MAX_RECORD_BYTES)
+        is_searchable, is_current = bool(content["is_searchable"]), str(content["rule"]) == RULE
+        own = Fingerprints.read(content) if is_current else Fingerprints.of_nothing(content["names"].size)
+        reasons = content.get("no_fingerprint", np.full(len(own), ""))
+        groups = {name.removeprefix("group_"): values for name, values in content.items() if name.startswith("group_")}
+        texts = [content["names"], content["hashes"], reasons, *groups.values()]
         if any(text.shape != (len(own),) or text.dtype.kind != "U" for text in texts):
             raise ValueError("its tracks and fingerprints differ in number")
-        is_searchable = bool(content["is_searchable"])
-        return TrackRecord(texts[0], texts[1], own, groups, str(content["dataset"]), is_searchable=is_searchable)
+        if is_searchable and not is_current:
+            reasons = np.where(reasons == "", EARLIER_VERSION, reasons)
+        return TrackRecord(
+            texts[0],
+            texts[1],
+            own,
+            groups,
+            str(content["dataset"]),
+            is_searchable=is_searchable,
+            no_fingerprint=reasons,
+        )
 
 
-def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path | None, progress: bool) -> Fingerprints:
-    """Return the fingerprints of the tracks, from the cache if they are there."""
+def _fingerprints(
+    tracks: TrackTable, hashes: Sequence[str], cache: str | Path | None, progress: bool
+) -> tuple[Fingerprints, np.ndarray]:
+    """Return the fingerprints of the tracks, from the cache if they are there, and whether each was decoded, (tracks,).
+
+    A track that could not be decoded is tried again in the next call, because errors may be temporary.
+    """
     if cache is None:
-        return _compute_fingerprints(tracks, progress)
-    name = text_hash(repr((RULE, describe_source(tracks), list(hashes))))
+        return _compute_fingerprints(tracks, np.arange(len(tracks)), progress)
+    lengths = _lengths(tracks) if tracks.store is None else None
+    name = text_hash(repr((RULE, describe_source(tracks), list(hashes), lengths)))
     path = make_writable_folder(user_path(cache, "cache"), "cache") / f"{name}.npz"
 
-    def read(entry: Path) -> Fingerprints:
-        with np.load(entry, allow_pickle=False) as content:
-            own = Fingerprints.read(content)
-        if len(own) != len(tracks):
+    def read(entry: Path) -> tuple[Fingerprints, np.ndarray]:
+        content = read_arrays(entry)
+        own, is_decoded = Fingerprints.read(content), content["is_decoded"]
+        if len(own) != len(tracks) or is_decoded.shape != (len(tracks),) or is_decoded.dtype != bool:
             raise ValueError(f"expected fingerprints of {len(tracks)} tracks, got {len(own)}")
-        return own
+        return own, is_decoded
 
-    found = read_entry(path, read)
-    if found is None:
-        found = computed = _compute_fingerprints(tracks, progress)
+    nothing = Fingerprints.of_nothing(len(tracks)), np.zeros(len(tracks), dtype=bool)
+    own, is_decoded = read_entry(path, read) or nothing
+    rows = np.flatnonzero(~is_decoded)
+    if not len(rows):
+        return own, is_decoded
+    computed, is_decoded[rows] = _compute_fingerprints(tracks, rows, progress)
+    order = np.arange(len(tracks))
+    order[rows] = len(tracks) + np.arange(len(rows))
+    own = Fingerprints.joined([own, computed]).select(order)
 
-        def write(entry: Path) -> None:
-            with entry.open("wb") as file:
-                arrays: dict[str, Any] = computed.arrays()
-                np.savez(file, **arrays)
+    def write(entry: Path) -> None:
+        with entry.open("wb") as file:
+            arrays: dict[str, Any] = {**own.arrays(), "is_decoded": is_decoded}
+            np.savez(file, **arrays)
 
-        if all(hashes):  # a file that is missing now may be there later
-            write_entry(path, write)
-    return found
+    if all(hashes) and is_decoded[rows].any():  # a file that is missing now may be there later
+        write_entry(path, write)
+    return own, is_decoded
 
 
-def _compute_fingerprints(tracks: TrackTable, progress: bool) -> Fingerprints:
+def _compute_fingerprints(tracks: TrackTable, rows: np.ndarray, progress: bool) -> tuple[Fingerprints, np.ndarray]:
+    """Return the fingerprints of the tracks in the rows (rows,), and whether each was decoded, (rows,)."""
     read = _make_reader(tracks)
 
-    def compute(row: int) -> Fingerprints:
+    def compute(row: int) -> Fingerprints | None:
         try:
             return fingerprint(read(row))
         except (UnreadableAudio, InputError, OSError):  # the embedding or the training reports the track
-            return Fingerprints.of_nothing(1)
+            return None
 
     with ThreadPoolExecutor() as pool:
-        results = pool.map(compute, range(len(tracks)))
-        bar = progress_bar(results, total=len(tracks), desc="fingerprints", unit="track", disable=not progress)
-        return Fingerprints.joined(list(bar))
+        results = pool.map(compute, rows.tolist())
+        found = list(progress_bar(results, total=len(rows), desc="fingerprints", unit="track", disable=not progress))
+    own = [Fingerprints.of_nothing(1) if prints is None else prints for prints in found]
+    return Fingerprints.joined(own), np.array([prints is not None for prints in found], dtype=bool)
 
 
 def _make_reader(tracks: TrackTable) -> Callable[[int], np.ndarray]:

@@ -18,6 +18,7 @@ from ssc_toolkit.evaluation.probing.folds import CrossValidation, Folds
 from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, fit_head
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.npz_files import read_arrays
 
 
 class ProbeSettings(NamedTuple):
@@ -148,8 +149,8 @@ class CachedProbes:
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as stored:
-        return stored["outputs"], stored["rows"]
+    stored = read_arrays(path)
+    return stored["outputs"], stored["rows"]
 
 
 def _write(path: Path, found: Predictions) -> None:

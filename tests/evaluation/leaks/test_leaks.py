@@ -12,11 +12,13 @@ from audio_files import write_audio, write_noise
 from melodies import MELODY_RATE, melody, write_versions
 
 from ssc_toolkit.audio import read_audio, resample
+from ssc_toolkit.commands.leaks import print_leaks
 from ssc_toolkit.data import AudioStore, TrackTable, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.leaks import (
     MIN_SIMILARITY,
     Fingerprints,
+    Leaks,
     TrackRecord,
     find_leaks,
     find_matches,
@@ -28,6 +30,7 @@ from ssc_toolkit.evaluation.leaks import (
 )
 from ssc_toolkit.evaluation.leaks import matching as matching_module
 from ssc_toolkit.evaluation.leaks import record as record_module
+from ssc_toolkit.reports.leak_section import leak_section
 
 VERSIONS = ("mp3", "gain", "trimmed", "end", "resampled", "stereo", "inverted", "padded", "all")
 
@@ -132,7 +135,9 @@ def test_fingerprints_of_earlier_versions_are_not_used(tmp_path, monkeypatch):
     old = record_tracks(table, tmp_path / "cache", progress=False)
     save_record(old, tmp_path / "old.npz")
     monkeypatch.undo()
-    assert load_record(tmp_path / "old.npz") is None
+    saved = load_record(tmp_path / "old.npz")
+    assert saved is not None
+    assert saved.fingerprints.counts.tolist() == [0]
     new = record_tracks(table, tmp_path / "cache", progress=False)
     assert (old.fingerprints.counts.tolist(), new.fingerprints.counts.tolist()) == ([256], [480])
 
@@ -313,3 +318,36 @@ def test_rendered_clips_of_one_corpus_are_told_apart(small_corpus):
         found = find_matches(Fingerprints.joined(changed), record.fingerprints)
         assert np.isin(rows[:20], found.queries).all()
         assert (groups[found.items] == groups[found.queries]).all()
+
+
+def same_files(count: int) -> Leaks:
+    """Leaks of so many tracks whose files are also in the training set, and of one artist."""
+    names, hashes = np.array([f"{row}.wav" for row in range(count)]), np.arange(count).astype(str)
+    artists = {"artist": np.array(["Ann", *[""] * (count - 1)])}
+    record = TrackRecord(names, hashes, Fingerprints.of_nothing(count), artists)
+    return find_leaks(record, {"training set": record.select(np.arange(count)[::-1])})
+
+
+def test_all_pairs_are_in_the_result_and_few_on_the_page(capsys):
+    leaks = same_files(18)
+    files, artist = leaks.to_config()["found"]
+    assert [pair[0] for pair in files["pairs"]] == [f"{row}.wav" for row in range(18)]
+    assert (files["omitted_pairs"], artist["omitted_pairs"]) == (0, 0)
+    section = leak_section(leaks)
+    assert [row[1] for row in section.rows] == ["same file"] * 3 + ["same artist"]
+    assert section.rows[-1][-1] == "1 track in the group"
+    assert "same file, training set: 3 of 18 shown; all are in report.json." in section.text
+    print_leaks(leaks, has_report=True)
+    printed = capsys.readouterr().out
+    assert "0.wav is 0.wav; 1.wav is 1.wav; 2.wav is 2.wav (3 of 18 shown; all are in report.json)" in printed
+    assert "18 of 18 are also in the training set (0.wav is 0.wav); 1 of 18 have the same artist" in printed
+    assert "(Ann, 1 track)" in printed
+    print_leaks(leaks, has_report=False)
+    assert "all are in report.json, which --out writes" in capsys.readouterr().out
+
+
+def test_pairs_are_bounded_and_the_rest_is_counted():
+    files = same_files(10_002).found[0]
+    assert (files.tracks, len(files.pairs), files.omitted_pairs) == (10_002, 10_000, 2)
+    assert files.describe_shown() == "3 of 10002 shown; the first 10000 are in report.json"
+    assert same_files(3).found[0].describe_shown() == ""
