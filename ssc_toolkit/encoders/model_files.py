@@ -19,7 +19,7 @@ from ssc_toolkit.encoders.pretrained import load_encoder
 from ssc_toolkit.encoders.projector import ContrastiveModel, DenseProjector, Projector, ProjectorHeads
 from ssc_toolkit.encoders.saving import CONFIG, WEIGHTS, name_of_infinite, verify
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import CHECKSUMS, reading, write_checksums, write_json
+from ssc_toolkit.files import CHECKSUMS, read_checked_json, reading, write_checksums, write_json
 from ssc_toolkit.paths import user_path
 
 PROJECTOR_CONFIG, PROJECTOR_WEIGHTS = "projector.json", "projector.safetensors"
@@ -147,6 +147,8 @@ def load_projector(folder: str | Path, head: Literal["views", "labels"] = "views
 def load_model(folder: str | Path) -> ContrastiveModel:
     """Load an encoder and its projector that `save_model` or a pretraining saved in one folder, in eval mode.
 
+    If the folder contains separate projectors for views and labels, the projector of the model is a `ProjectorHeads`.
+
     Args:
         folder: folder of the encoder.
 
@@ -154,11 +156,21 @@ def load_model(folder: str | Path) -> ContrastiveModel:
         TypeError: as for `load_projector`.
         InputError: as for `load_encoder` and `load_projector`, or if the projector does not fit the encoder.
     """
-    projector = load_projector(folder)
+    views = load_projector(folder)
+    is_separate = _has_label_projector(user_path(folder, "folder"))
     try:
+        projector = ProjectorHeads(views, load_projector(folder, "labels")) if is_separate else views
         return ContrastiveModel(load_encoder(folder), projector).eval()
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"encoder: {folder}: {error}") from error
+
+
+def _has_label_projector(folder: Path) -> bool:
+    """Return whether a saved model has separate projectors, also if a file of the projector for labels is missing."""
+    listed = read_checked_json(folder / CHECKSUMS, "encoder", _ADVICE) if (folder / CHECKSUMS).exists() else {}
+    return any(name in listed or (folder / name).exists() for name in HEADS["labels"])
 
 
 def _made_projector(config: Any) -> Projector:

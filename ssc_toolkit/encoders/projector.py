@@ -143,6 +143,7 @@ class ProjectorHeads(nn.Module):
             raise ValueError(f"labels: expected input and output of widths {widths[0]} like views, got {widths[1]}")
         self.views = views
         self.labels = labels
+        self.input_dim = views.input_dim
 
     def forward(self, representation: Tensor) -> Tensor:
         """Project representations (..., input_dim) to (..., 2 output_dim)."""
@@ -174,8 +175,8 @@ class ContrastiveModel(nn.Module):
 
     Raises:
         TypeError: if the encoder or the projector is not a module.
-        ValueError: if the input width of a `Projector` differs from the width of the embedding, or if the projector is
-            None and the encoder has no `embedding_dim`.
+        ValueError: if the input width of a `Projector` or `ProjectorHeads` differs from the width of the embedding, or
+            if the projector is None and the encoder has no `embedding_dim`.
 
     Examples:
         >>> import torch
@@ -200,7 +201,7 @@ class ContrastiveModel(nn.Module):
             projector = Projector(width)
         if not isinstance(projector, nn.Module):
             raise TypeError(f"projector: expected a module or None, got {projector!r}")
-        if isinstance(projector, Projector) and width not in (None, projector.input_dim):
+        if isinstance(projector, Projector | ProjectorHeads) and width not in (None, projector.input_dim):
             raise ValueError(
                 f"projector: expected an input_dim of {width}, the width of the encoder, got {projector.input_dim}"
             )

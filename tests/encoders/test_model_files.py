@@ -21,7 +21,9 @@ from ssc_toolkit.encoders import (
 )
 from ssc_toolkit.encoders.projector import DenseProjector
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.projected import open_projected_model
 from ssc_toolkit.files import write_checksums
+from ssc_toolkit.losses import SemiSupConLoss, SeparateHeadsLoss
 
 FILES = ("config.json", "model.safetensors", "projector.json", "projector.safetensors")
 
@@ -135,7 +137,7 @@ def test_both_projectors_of_separate_heads_are_saved(tmp_path):
     both = heads(representation)
     assert torch.equal(load_projector(tmp_path)(representation), both[:, :8])
     assert torch.equal(load_projector(tmp_path, "labels")(representation), both[:, 8:])
-    assert torch.equal(load_model(tmp_path).projector(representation), both[:, :8])
+    assert torch.equal(load_model(tmp_path).projector(representation), both)
     listed = json.loads((tmp_path / "checksums.json").read_text())
     assert {*FILES, "label_projector.json", "label_projector.safetensors"} <= set(str(listed).split("'"))
     save_model(ContrastiveModel(MelCNN(), heads.views), tmp_path)
@@ -143,3 +145,48 @@ def test_both_projectors_of_separate_heads_are_saved(tmp_path):
         load_projector(tmp_path, "labels")
     with pytest.raises(InputError, match="head: expected one of views, labels, got 'both'"):
         load_projector(tmp_path, "both")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def separate(tmp_path) -> Path:
+    """A saved model whose projectors for views and labels are of different classes."""
+    dense = DenseProjector(nn.Linear(256, 64), nn.BatchNorm1d(64), Projector(64, output_dim=4))
+    save_model(ContrastiveModel(MelCNN(n_mels=24), ProjectorHeads(Projector(256, output_dim=4), dense)), tmp_path)
+    return tmp_path
+
+
+def test_separate_projectors_train_on_after_loading(separate):
+    waveforms, loaded = torch.randn(4, 2, 1, 8000), load_model(separate)
+    assert isinstance(loaded.projector, ProjectorHeads)
+    assert not loaded.projector.labels.training
+    save_model(loaded, separate / "again")
+    again = load_model(separate / "again")
+    assert torch.equal(again(waveforms).projection, loaded(waveforms).projection)
+    loss = SeparateHeadsLoss(SemiSupConLoss(), SemiSupConLoss())
+    loss(loaded(waveforms).projection, torch.tensor([0, 0, 1, 1])).backward()
+    assert all(weight.grad is not None for weight in loaded.projector.parameters())
+
+
+def test_projections_of_separate_projectors_are_those_of_views(separate):
+    waveforms, model = torch.randn(2, 1, 8000), load_model(separate)
+    found = open_projected_model(str(separate))(waveforms)
+    assert torch.equal(found, model.projector.select_views(model(waveforms).projection))
+
+
+@pytest.mark.parametrize("names", [["json"], ["safetensors"], ["json", "safetensors"]])
+def test_a_lost_projector_of_labels_is_an_error(separate, names):
+    for name in names:
+        (separate / f"label_projector.{name}").unlink()
+    with pytest.raises(InputError, match=r"label_projector\.json"):
+        load_model(separate)
+
+
+def test_separate_projectors_of_other_widths_are_errors(separate, tmp_path):
+    save_model(ContrastiveModel(MelCNN(n_mels=24), Projector(256, output_dim=5)), tmp_path / "other")
+    for name in ("json", "safetensors"):
+        (separate / f"label_projector.{name}").write_bytes((tmp_path / "other" / f"projector.{name}").read_bytes())
+    write_checksums(separate, [*FILES, "label_projector.json", "label_projector.safetensors"])
+    with pytest.raises(InputError, match=r"labels: expected input and output of widths \(256, 4\) like views"):
+        load_model(separate)
+    with pytest.raises(ValueError, match="projector: expected an input_dim of 256"):
+        ContrastiveModel(MelCNN(n_mels=24), ProjectorHeads(Projector(17), Projector(17)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders import Encoder, load_model
+from ssc_toolkit.encoders import Encoder, ProjectorHeads, load_model
 from ssc_toolkit.evaluation.embedding.models import read_view_seconds
 from ssc_toolkit.paths import user_path
 
@@ -47,6 +47,8 @@ class ProjectedModel(nn.Module):
 def open_projected_model(source: str) -> ProjectedModel:
     """Open a saved encoder together with its projector, as a model whose embeddings are projections.
 
+    If there are separate projectors for views and labels, the projections are those of the projector for views.
+
     Args:
         source: folder that `pretrain`, `export` or `save_model` wrote.
 
@@ -55,6 +57,7 @@ def open_projected_model(source: str) -> ProjectedModel:
     """
     folder = user_path(source, "encoder")
     model = load_model(folder)
-    projected = ProjectedModel(model.encoder, model.projector)
+    heads = model.projector
+    projected = ProjectedModel(model.encoder, heads.views if isinstance(heads, ProjectorHeads) else heads)
     projected.window_seconds = read_view_seconds(folder)
     return projected.eval()
