@@ -60,7 +60,8 @@ def check_report_files(folder: Path) -> None:
     """Raise InputError if the folder contains a folder or another file with the name of a file of a report.
 
     Files that `write_report` wrote are accepted, because a new report replaces them. They are recognized by the version
-    of this library, which is in the last line of `report.md`, in the footer of `report.html`, and in the `environment` of `report.json`.
+    of this library, which is in the last line of `report.md`, in the footer of `report.html`, and in the `environment`
+    of `report.json`.
     """
     for name in REPORTS:
         path = folder / name

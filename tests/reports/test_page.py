@@ -71,7 +71,7 @@ def test_notes_below_a_report_are_kept(tmp_path):
     write_report(tmp_path, "Title", "Lead", [], {})
     with (tmp_path / "report.md").open("a") as file:
         file.write("\nMy notes\n")
-    with pytest.raises(InputError, match="report.md, got another file"):
+    with pytest.raises(InputError, match=r"report\.md, got another file"):
         write_report(tmp_path, "Second", "Lead", [], {})
 
 
