@@ -172,8 +172,24 @@ def _policy(scripts: Sequence[str]) -> str:
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with aligned columns."""
-    lines = [[_plain(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
+    return _align([[_plain(cell) for cell in row] for row in [header, *rows]])
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table with aligned columns to print. Its cells are not escaped for Markdown.
+
+    Examples:
+        >>> print(format_table(["hit rate@1"], [["0.5"]]))
+        | hit rate@1 |
+        |------------|
+        | 0.5        |
+    """
+    return _align([[_one_line(cell) for cell in row] for row in [header, *rows]])
+
+
+def _align(lines: Sequence[Sequence[str]]) -> str:
+    """Return a table of lines of cells, of which the first is the header."""
+    widths = [max(len(row[column]) for row in lines) for column in range(len(lines[0]))]
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
@@ -189,6 +205,10 @@ def _line(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Return a text as one escaped line of Markdown. No-break spaces are kept."""
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Return a text as one line without control characters. No-break spaces are kept."""
     line = re.sub(r"[^\S\xa0]+", " ", text).strip()
-    line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
-    return _MARKUP.sub(lambda found: f"\\{found[0]}", line)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)

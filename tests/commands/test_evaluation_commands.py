@@ -167,9 +167,11 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
         f"--out={tmp_path / 'r'}",
     )  # fmt: skip
     assert code == 0, errors
-    assert "mAP" in out
+    assert "hit rate@1 " in out
+    assert "\\" not in out  # the printed tables are not escaped for Markdown
+    assert r"hit rate\@1" in (tmp_path / "r" / "report.md").read_text()
     records = report(tmp_path / "r")["records"]
-    assert {r["metric"] for r in records} >= {"mAP", "recall@1", "precision@3"}
+    assert {r["metric"] for r in records} >= {"mAP", "hit rate@1", "precision@3"}
     assert {r["method"] for r in records} == {"retrieval"}
     assert {r["tracks"] for r in records} == {10}  # the test split
     code, _, errors = call(
