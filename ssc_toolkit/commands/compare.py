@@ -49,7 +49,7 @@ from ssc_toolkit.reports.comparison_sections import (
 )
 from ssc_toolkit.reports.confusion_sections import confusion_sections
 from ssc_toolkit.reports.leak_section import leak_section
-from ssc_toolkit.reports.page import Section
+from ssc_toolkit.reports.page import Section, check_report_files
 
 PITCH_SHIFT = "pitch_shift"
 
@@ -70,6 +70,7 @@ def compare(options: CompareOptions) -> Path:
     """
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
+    check_report_files(user_path(options.out, "out"))
     with nullcontext(user_path(options.out, "out")) if options.dry_run else output_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         named = open_models(options.encoders, options.names, options.projections, allow_code=options.allow_code)

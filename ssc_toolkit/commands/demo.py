@@ -33,7 +33,7 @@ from ssc_toolkit.reports.comparison_sections import (
     retrieval_section,
     robustness_section,
 )
-from ssc_toolkit.reports.page import Section, check_report_files, render_table, write_report
+from ssc_toolkit.reports.page import Section, check_report_files, format_table, write_report
 from ssc_toolkit.reports.training_sections import learning_section, similarity_section
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import make_generator
@@ -159,7 +159,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     write_report(folder, "The effect of a few labels", lead, sections, content)
     for section in sections:
         if section.rows:
-            print(f"\n{section.title}\n\n{render_table(section.header, section.rows)}")
+            print(f"\n{section.title}\n\n{format_table(section.header, section.rows)}")
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:

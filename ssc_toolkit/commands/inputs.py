@@ -30,7 +30,7 @@ from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.options.evaluation import CrossValidationOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
-from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, render_table, write_report
+from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, format_table, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def publish(
         printed: number of sections whose tables are printed; by default all.
     """
     for section in sections[:printed]:
-        print(f"\n{section.title}\n\n{render_table(section.header, section.rows)}")
+        print(f"\n{section.title}\n\n{format_table(section.header, section.rows)}")
         for note in section.notes:
             print(f"\n{note}")
     if folder is not None:

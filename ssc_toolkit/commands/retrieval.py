@@ -37,7 +37,7 @@ from ssc_toolkit.reports.leak_section import leak_section
 
 
 def retrieval(options: RetrievalOptions) -> Results:
-    """Rank tracks by their cosine similarity to each query, and print mAP, recall@k and precision@k by label.
+    """Rank tracks by their cosine similarity to each query, and print mAP, hit rate@k and precision@k by label.
 
     Args:
         options: options of the command, as on the command line.

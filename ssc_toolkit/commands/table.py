@@ -25,7 +25,7 @@ from ssc_toolkit.files import clear_leftovers, lock_file, make_writable_folder, 
 from ssc_toolkit.options.table import TableOptions
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
-from ssc_toolkit.reports.page import render_table
+from ssc_toolkit.reports.page import format_table
 
 logger = logging.getLogger(__name__)
 
@@ -152,4 +152,4 @@ def summarize(frame: pd.DataFrame) -> str:
         frequent = counts.most_common(_MAX_VALUES) if name not in ("path", "seconds") else []
         shown = ", ".join(f"{value[:_MAX_LETTERS]} {count}" for value, count in frequent)
         rows.append([str(name), str(len(known)), str(len(counts)), shown])
-    return render_table(["column", "tracks with a value", "values", "most frequent"], rows)
+    return format_table(["column", "tracks with a value", "values", "most frequent"], rows)

@@ -165,8 +165,9 @@ def open_models(
 def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
     """Return the baselines of a comparison: encoders with random weights, `MFCCStatistics` and `LogMelStatistics`.
 
-    There is one random encoder for each architecture and window length among the models. It has the readout and the
-    window length of the trained one. The other baselines have the highest sample rate and the greatest window length of
+    There is one random encoder for each architecture, readout and window length among the models. It has the readout
+    and the window length of the trained one. Models of projections are compared without their readout, which has no
+    effect on projections. The other baselines have the highest sample rate and the greatest window length of
     the models.
 
     Args:
@@ -201,7 +202,10 @@ def _with_window(encoder: Encoder, seconds: float) -> Encoder:
 
 
 def _architecture(model: WaveformModel) -> str:
-    own = (getattr(_encoder_of(model), name, None) for name in ("_hub_mixin_config", "readout"))
+    """Return a text that is equal for two models if and only if their random twins give the same embeddings."""
+    own = [getattr(_encoder_of(model), "_hub_mixin_config", None)]
+    if not isinstance(model, ProjectedModel):  # a projector takes the embeddings of the encoder, without its readout
+        own.append(getattr(model, "readout", None))
     return repr((model, *own, choose_window_seconds(model)))
 
 

@@ -69,6 +69,10 @@ def estimate_embedding(
     windows = _windows_of({"": model}, tracks, window_seconds)
     with _nothing_changed():
         seconds, widths = _time_clean({"": model}, tracks, window_seconds, windows, options)
+    if not is_pooled:
+        used, size = windows.sum(), round(window_seconds * model.sample_rate)
+        windows = count_windows(tracks, model.sample_rate, size)  # all, and not at most 64 per track
+        seconds *= float(windows.sum() / max(1, used))
     rows = len(tracks) if is_pooled else int(windows.sum())
     size = rows * 4 * sum(widths.values())
     disk = {out.absolute().parent: size + rows * _PATH_BYTES}

@@ -12,7 +12,7 @@ from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.environment import describe_environment
-from ssc_toolkit.evaluation.embedding.windows import WINDOW_RULE
+from ssc_toolkit.evaluation.embedding.windows import ALL_WINDOWS_RULE, WINDOW_RULE
 from ssc_toolkit.hashing import lines_hash
 
 
@@ -32,7 +32,8 @@ def provenance_of(
     Args:
         tracks: track table, data frame or path of a table that the result was computed on.
         window_seconds: length of a window in seconds, or a dictionary of lengths by model name.
-        window_pooling: name of the pooling of window embeddings, as for `embed_tracks`.
+        window_pooling: name of the pooling of window embeddings, as for `embed_tracks`, or "none" for one embedding per
+            window.
         seeds: seeds of the probes, the label fractions and the corruptions.
         further: additional entries of the dictionary.
 
@@ -50,7 +51,7 @@ def provenance_of(
         "tracks": {split: int(sides[split]) for split in ("train", "valid", "test") if split in sides} or len(tracks),
         "windows": {
             "seconds": dict(window_seconds) if isinstance(window_seconds, Mapping) else window_seconds,
-            "rule": WINDOW_RULE,
+            "rule": ALL_WINDOWS_RULE if window_pooling == "none" else WINDOW_RULE,
             "pooling": window_pooling,
         },
         "seeds": list(seeds),

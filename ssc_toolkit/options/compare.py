@@ -24,7 +24,8 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
     Args:
         encoders: folders of saved encoders, MTT_musicnn or MSD_musicnn, or module:function for your own models,
             which requires allow_code.
-        out: folder for the report and for the cache. An existing report is replaced.
+        out: folder for the report and for the cache. A report of an earlier command is replaced; other files with the
+            names report.html, report.md and report.json are an error.
         names: names of the models in the report, one for each encoder; by default the names of their folders.
         projections: use the outputs of the projector of each encoder, on which the loss of its pretraining was
             computed, instead of those of the encoder. The projectors are in the folders of the encoders.

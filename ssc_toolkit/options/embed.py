@@ -23,7 +23,8 @@ class EmbedOptions(EmbeddingOptions):
             model, which requires allow_code.
         out: output file with the suffix .npz or .parquet; an existing file is replaced.
         window_pooling: how the embeddings of the windows of a track are combined. "none" writes one embedding for each
-            window, with its start in seconds.
+            window, with its start in seconds, also for silent windows. The others use at most 64 windows of a track,
+            which are spread evenly, without the silent ones.
         projections: use the outputs of the projector, on which the loss of the pretraining was computed, instead of
             those of the encoder. The projector is in the folder of the encoder.
         cache: folder of the cache for embeddings of whole tracks. An embedding is computed again if the model or the

@@ -80,8 +80,8 @@ class EncoderOptions(LabelOptions):
             model, which requires allow_code.
         cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
             has changed.
-        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
-            written.
+        out: folder for report.json, report.md and report.html. Reports of earlier commands are replaced; other files
+            with these names are an error. By default no report is written.
     """
 
     encoder: str

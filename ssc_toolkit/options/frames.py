@@ -33,8 +33,8 @@ class FramesOptions(CodeOptions, TrackSource):
         layers: layers whose frames are probed one by one: last, all, or a list of names.
         window_seconds: length of a window in seconds. The default is the view length of the encoder's training, which
             is read from the folder above the encoder, or 3 if it is not known.
-        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
-            written.
+        out: folder for report.json, report.md and report.html. Reports of earlier commands are replaced; other files
+            with these names are an error. By default no report is written.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
         seed: seed of the random encoder, of the bootstrap and of the split.
     """

@@ -66,5 +66,5 @@ MAX_SEVERITY = 2.5
 SEVERITIES = (0.0, 1.0, 2.0)
 
 CUTOFFS = (1, 5, 10)
-"""Default values of k for recall@k and precision@k."""
+"""Default values of k for hit rate@k and precision@k."""
 EMBEDDING_SUFFIXES = (".npz", ".parquet")

@@ -15,7 +15,7 @@ from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 class RetrievalOptions(EncoderOptions):
     """Options of `retrieval`, which ranks tracks by cosine similarity for each query and scores the rankings by label.
 
-    The scores are mAP, recall@k and precision@k. No probe is trained. The command prints a table with 95 % intervals
+    The scores are mAP, hit rate@k and precision@k. No probe is trained. The command prints a table with 95 % intervals
     (bootstrap over groups of queries) for the encoder, a random encoder, MFCC statistics and log-mel
     statistics. Each track in the split that you choose with `split` is a query.
 
@@ -26,7 +26,7 @@ class RetrievalOptions(EncoderOptions):
             in its own ranking. `--database=FOLDER` is the same as `--database.tracks=FOLDER`.
         other_groups_only: remove tracks with the same `group` as the query, such as the same tune or artist, from its
             ranking.
-        cutoffs: values of k for recall@k and precision@k.
+        cutoffs: values of k for hit rate@k and precision@k.
         seed: seed of the random encoder.
     """
 

@@ -151,13 +151,13 @@ def retrieval_section(frame: pd.DataFrame) -> Section:
         frame: table of scores (`Results.frame`).
     """
     found = sort_in_order(frame[frame["method"] == RETRIEVAL], ("task", "model")).rename(columns={"task": "label"})
-    shown = found[found["metric"].str.match("mAP|recall@")]
+    shown = found[found["metric"].str.match("mAP|hit rate@")]
     header, rows = pivot(shown, ["label", "model"], "metric")
     queries = shown.drop_duplicates(["label", "model"])["tracks"]
     text = (
         "Each clean test track that has its label in common with another test track is a query. The other test tracks "
         "are ranked by the cosine similarity of their embeddings, without a probe. mAP is the mean average precision. "
-        f"Recall@k is the fraction of queries with a relevant track among the first k. Scores have {INTERVALS}."
+        f"Hit rate@k is the fraction of queries with a relevant track among the first k. Scores have {INTERVALS}."
     )
     asked = [[*row, str(count)] for row, count in zip(rows, queries, strict=True)]
     return Section("Retrieval", [text], [*header, "queries"], asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ _MARKUP = re.compile(
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_FOOTER = re.compile(r"<footer>ssc_toolkit \S+ · python |\nssc_toolkit \S+ · python [^\n]*\s*\Z")
 REPORTS = ("report.json", "report.md", "report.html")
 """Names of the files of a report."""
 
@@ -55,10 +57,34 @@ class Section:
 
 
 def check_report_files(folder: Path) -> None:
-    """Raise InputError if a file of a report cannot be written because a folder has its name."""
+    """Raise InputError if the folder contains a folder or another file with the name of a file of a report.
+
+    Files that `write_report` wrote are accepted, because a new report replaces them. They are recognized by the version
+    of this library, which is in the last line of `report.md`, in the footer of `report.html`, and in the `environment`
+    of `report.json`.
+    """
     for name in REPORTS:
-        if (folder / name).is_dir():
-            raise InputError(f"out: expected a file or nothing at {folder / name}, got a folder; choose another folder")
+        path = folder / name
+        if path.is_dir():
+            raise InputError(f"out: expected a file or nothing at {path}, got a folder; choose another folder")
+        if path.exists() and not _is_report(path):
+            raise InputError(
+                f"out: expected a report of ssc-toolkit or nothing at {path}, got another file, which would be "
+                "replaced; move it, or choose another folder"
+            )
+
+
+def _is_report(path: Path) -> bool:
+    """Return whether `write_report` wrote a file."""
+    try:
+        text = path.read_bytes().decode(errors="replace")
+        if path.suffix != ".json":
+            return _FOOTER.search(text) is not None
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError):  # the file cannot be read, or is not JSON
+        return False
+    environment = content.get("environment") if isinstance(content, dict) else None
+    return isinstance(environment, dict) and "ssc_toolkit" in environment
 
 
 def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section], content: Mapping[str, Any]) -> None:
@@ -72,7 +98,7 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         content: content of the JSON report. Versions, date and machine are added to it.
 
     Raises:
-        InputError: if a folder has the name of one of the files.
+        InputError: if a folder, or a file that is not a report, has the name of one of the files.
     """
     check_report_files(folder)
     provenance = describe_environment()
@@ -146,8 +172,24 @@ def _policy(scripts: Sequence[str]) -> str:
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with aligned columns."""
-    lines = [[_plain(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
+    return _align([[_plain(cell) for cell in row] for row in [header, *rows]])
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table with aligned columns to print. Its cells are not escaped for Markdown.
+
+    Examples:
+        >>> print(format_table(["hit rate@1"], [["0.5"]]))
+        | hit rate@1 |
+        |------------|
+        | 0.5        |
+    """
+    return _align([[_one_line(cell) for cell in row] for row in [header, *rows]])
+
+
+def _align(lines: Sequence[Sequence[str]]) -> str:
+    """Return a table of lines of cells, of which the first is the header."""
+    widths = [max(len(row[column]) for row in lines) for column in range(len(lines[0]))]
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
@@ -163,6 +205,10 @@ def _line(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Return a text as one escaped line of Markdown. No-break spaces are kept."""
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Return a text as one line without control characters. No-break spaces are kept."""
     line = re.sub(r"[^\S\xa0]+", " ", text).strip()
-    line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
-    return _MARKUP.sub(lambda found: f"\\{found[0]}", line)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)

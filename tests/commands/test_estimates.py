@@ -8,6 +8,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from compared import write_encoders, write_music
 
@@ -69,6 +70,18 @@ def test_the_bytes_of_embeddings_are_estimated(world, tmp_path, capsys, monkeypa
         embeddings = content["embeddings"].nbytes
     assert sizes[0] == embeddings + rows * 200
     assert read_metadata(tmp_path / "e.npz")["windows"]["pooling"] == window_pooling
+
+
+def test_all_windows_of_a_long_track_are_estimated_and_written(world, tmp_path, capsys):
+    (tmp_path / "long").mkdir()
+    soundfile.write(tmp_path / "long" / "a.wav", np.random.default_rng(0).uniform(-1, 1, 50 * 8000), 8000)
+    options = [f"--encoder={world[1][0]}", "--window_seconds=0.5", "--window_pooling=none"]
+    assert main(["embed", str(tmp_path / "long"), *options, f"--out={tmp_path / 'e.npz'}"]) == 0
+    assert "1 track, 50 s of audio, 100 windows" in capsys.readouterr().out
+    with np.load(tmp_path / "e.npz") as content:
+        assert content["start_seconds"].tolist() == [number / 2 for number in range(100)]
+        assert len(content["embeddings"]) == 100
+    assert "64" not in read_metadata(tmp_path / "e.npz")["windows"]["rule"]
 
 
 def test_a_full_disk_is_an_error_before_embedding(world, tmp_path, monkeypatch, capsys):

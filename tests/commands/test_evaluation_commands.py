@@ -167,9 +167,11 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
         f"--out={tmp_path / 'r'}",
     )  # fmt: skip
     assert code == 0, errors
-    assert "mAP" in out
+    assert "hit rate@1 " in out
+    assert "\\" not in out  # the printed tables are not escaped for Markdown
+    assert r"hit rate\@1" in (tmp_path / "r" / "report.md").read_text()
     records = report(tmp_path / "r")["records"]
-    assert {r["metric"] for r in records} >= {"mAP", "recall@1", "precision@3"}
+    assert {r["metric"] for r in records} >= {"mAP", "hit rate@1", "precision@3"}
     assert {r["method"] for r in records} == {"retrieval"}
     assert {r["tracks"] for r in records} == {10}  # the test split
     code, _, errors = call(
@@ -332,3 +334,16 @@ def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp
     assert "labels: expected at least two classes of column 'pitch' in the training set" in errors
     assert not list(tmp_path.glob("cache/*"))
     assert "no weighted key score for column 'key': 'X' is not a key" in caplog.text
+
+
+@pytest.mark.parametrize("command", ["probe", "retrieval", "robustness", "frames", "compare"])
+def test_no_command_replaces_notes_of_the_user(shared, music, tmp_path, monkeypatch, command):
+    monkeypatch.setattr("ssc_toolkit.commands.inputs.check_audio", None)
+    (tmp_path / "report.md").write_text("My notes\n")
+    encoder = shared[0].replace("--encoder", "--encoders") if command == "compare" else shared[0]
+    task = ["--task=beats", f"--annotations={music / 'my.csv'}"] if command == "frames" else ["--labels=pitch"]
+    code, _, errors = call(command, encoder, *shared[1:], *task, f"--out={tmp_path}")
+    assert code == 2
+    assert "report.md, got another file" in errors
+    assert (tmp_path / "report.md").read_text() == "My notes\n"
+    assert {path.name for path in tmp_path.iterdir()} <= {"report.md", ".lock"}

@@ -88,6 +88,22 @@ def test_compared_models_are_projected(folder):
     assert not torch.equal(random(waveforms), opened(waveforms))
 
 
+def test_readouts_do_not_multiply_the_baselines_of_projections(tmp_path):
+    for number, frame_pooling in enumerate(("mean", "unit_mean_std")):
+        encoder = MelCNN(n_mels=32)
+        encoder.set_readout(frame_pooling, "all")
+        save_model(ContrastiveModel(encoder, Projector(encoder.embedding_dim, output_dim=5)), tmp_path / str(number))
+    folders = [str(tmp_path / "0"), str(tmp_path / "1")]
+    projected = make_baselines(open_models(folders, projections=True), 0)
+    assert list(projected) == ["random encoder", "MFCC statistics", "log-mel statistics"]
+    read = make_baselines(open_models(folders), 0)  # the readout of an encoder changes its embeddings
+    assert [name for name in read if name.startswith("random")] == [f"random encoder {n}, MelCNN" for n in (1, 2)]
+    wider = ContrastiveModel(MelCNN(n_mels=32), Projector(MelCNN(n_mels=32).embedding_dim, output_dim=6))
+    save_model(wider, tmp_path / "2")
+    projected = make_baselines(open_models([*folders, str(tmp_path / "2")], projections=True), 0)
+    assert len([name for name in projected if name.startswith("random")]) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

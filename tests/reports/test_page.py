@@ -50,3 +50,36 @@ def test_a_command_refuses_a_blocked_report_before_work(tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(InputError, match="out: expected a file or nothing"), output_folder(str(tmp_path)):
         pytest.fail("the command began its work")
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize(
+    "text", ["", "{}", "# My notes\n", '{"title": "Mine"}', "ssc_toolkit 0.1.0 is what I use\n", "\xff"]
+)
+def test_a_command_keeps_a_foreign_file_named_as_a_report(tmp_path, name, text):
+    write_report(tmp_path, "Title", "Lead", [], {})
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("report.*")}
+    with pytest.raises(InputError, match=f"out: .*{name}, got another file"), output_folder(str(tmp_path)):
+        pytest.fail("the command began its work")
+    with pytest.raises(InputError, match=f"out: .*{name}, got another file"):
+        write_report(tmp_path, "Second", "Lead", [], {})
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("report.*")} == before
+
+
+def test_notes_below_a_report_are_kept(tmp_path):
+    write_report(tmp_path, "Title", "Lead", [], {})
+    with (tmp_path / "report.md").open("a") as file:
+        file.write("\nMy notes\n")
+    with pytest.raises(InputError, match=r"report\.md, got another file"):
+        write_report(tmp_path, "Second", "Lead", [], {})
+
+
+@pytest.mark.parametrize("missing", [[], ["report.json"], ["report.md", "report.html"]])
+def test_a_report_replaces_an_earlier_report(tmp_path, missing):
+    write_report(tmp_path, "First", "Lead", [Section("Scores", ["A"], ["model"], [["mine"]])], {})
+    for name in missing:
+        (tmp_path / name).unlink()
+    with output_folder(str(tmp_path)) as folder:
+        write_report(folder, "Second", "Lead", [], {})
+    assert all("Second" in (tmp_path / name).read_text() for name in REPORTS)

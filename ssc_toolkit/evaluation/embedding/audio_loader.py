@@ -53,7 +53,7 @@ class LoadedBatch(NamedTuple):
     """Windows of a batch of tracks.
 
     Attributes:
-        tracks: number of tracks in the batch.
+        tracks: number of tracks whose last windows are in the batch.
         rows: row numbers of the tracks that could be decoded.
         windows: for each model, the windows (rows, windows, samples) of these tracks. Empty without such tracks.
         audible: for each model, which windows of the clean audio are pooled, as from `find_audible`, bool (rows,
@@ -81,9 +81,12 @@ class AudioLoader:
         corruption: corruption of the tracks. None loads clean audio.
         batch_size: maximum number of tracks in a batch.
         max_unusable: maximum fraction of tracks that may fail to decode.
+        all_windows: whether to load all windows of clean tracks for a single model, and not at most 64. A track with
+            more windows is then loaded in several batches.
 
     Attributes:
         problems: error messages of the tracks that failed to decode so far.
+        failed: row numbers of these tracks. Earlier batches may contain windows of them.
 
     Raises:
         InputError: as for `count_windows`.
@@ -95,7 +98,9 @@ class AudioLoader:
     corruption: FixedCorruption | None = None
     batch_size: int = 32
     max_unusable: float = 0.1
+    all_windows: bool = False
     problems: list[str] = field(default_factory=list)
+    failed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         counts = [count_windows(self.tracks, *model) for model in zip(self.rates, self.sizes, strict=True)]
@@ -119,10 +124,31 @@ class AudioLoader:
         readers = {rate: make_reader(self.tracks, rate) for rate in self.rates}
         counts = np.minimum(self._counts, MAX_WINDOWS)
         samples = int((counts * self.sizes).sum(axis=1).max(initial=1))
-        for rows in self._groups(counts, max(1, min(self.batch_size, _MAX_SAMPLES // samples))):
+        keys = self._counts if self.all_windows else counts
+        for rows in self._groups(keys, max(1, min(self.batch_size, _MAX_SAMPLES // samples))):
+            if keys[rows[0]].max() > MAX_WINDOWS:
+                for row in rows:
+                    yield from self._long_track(row, readers)
+                continue
             decoded = self._decode(rows, lambda row: self._read_windows(row, readers, {}))
             windows = [torch.from_numpy(np.stack(parts)) for parts in zip(*decoded.values(), strict=True)]
             yield LoadedBatch(len(rows), list(decoded), windows, [find_audible(own) for own in windows])
+
+    def _long_track(self, row: int, readers: Mapping[int, Reader]) -> Iterator[LoadedBatch]:
+        """Yield all windows of a clean track for the only model, 64 at a time."""
+        (rate,), (size,), count = self.rates, self.sizes, int(self._counts[row, 0])
+        for first in range(0, count, MAX_WINDOWS):
+            number = min(MAX_WINDOWS, count - first)
+
+            def read(row: int, start: int = first * size, length: int = number * size) -> np.ndarray:
+                return readers[rate](row, start, length)
+
+            decoded = self._decode([row], read)
+            if not decoded:
+                yield LoadedBatch(1, [], [], [])
+                return
+            windows = torch.from_numpy(decoded[row]).reshape(1, number, size)
+            yield LoadedBatch(int(first + number == count), [row], [windows], [find_audible(windows)])
 
     def _corrupted_batches(self, device: torch.device) -> Iterator[LoadedBatch]:
         corruption = self.corruption
@@ -212,6 +238,7 @@ class AudioLoader:
             try:
                 decoded[row] = read(row)
             except UnreadableAudio as error:
+                self.failed.add(row)
                 self._note(str(error))
         return decoded
 

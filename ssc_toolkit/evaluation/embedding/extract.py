@@ -30,9 +30,7 @@ from ssc_toolkit.evaluation.embedding.models import (
 from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readout
 from ssc_toolkit.evaluation.embedding.windows import (
     count_padded,
-    count_windows,
     find_window_pooling,
-    spread_windows,
 )
 from ssc_toolkit.progress import progress_bar
 
@@ -231,8 +229,9 @@ def embed_windows(
 ) -> WindowEmbeddings:
     """Compute one embedding per window of each track, without pooling over the windows.
 
-    The arguments and errors are the same as for `embed_tracks`. Silent windows are included. If a track cannot be
-    decoded, the result contains no windows of this track, and a warning names the track.
+    The arguments and errors are the same as for `embed_tracks`. All whole windows of a track are included, also silent
+    ones and those of tracks with more than 64 windows, so that the windows of a track are evenly spaced. If a track
+    cannot be decoded, the result contains no windows of this track, and a warning names the track.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)
@@ -243,8 +242,8 @@ def embed_windows(
     ).values()  # fmt: skip
     rows = sorted(by_row)
     counts = [len(by_row[row]) for row in rows]
-    in_track = count_windows(tracks, model.sample_rate, round(seconds * model.sample_rate))
-    starts = np.concatenate([spread_windows(in_track[row]) for row in rows]) * seconds
+    step = round(seconds * model.sample_rate) / model.sample_rate
+    starts = np.concatenate([np.arange(count) for count in counts]) * step
     return WindowEmbeddings(np.concatenate([by_row[row] for row in rows]), np.repeat(rows, counts), starts)
 
 
@@ -267,9 +266,11 @@ def _by_row(
     """
     sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
     rates = [model.sample_rate for model in models.values()]
-    loader = AudioLoader(tracks, rates, list(sizes.values()), corruption, batch_size, max_unusable)
+    loader = AudioLoader(
+        tracks, rates, list(sizes.values()), corruption, batch_size, max_unusable, all_windows=pool is None
+    )
     _report_padded(tracks, {(model.sample_rate, sizes[name]) for name, model in models.items()})
-    vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
+    parts: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in models}
     fused: dict[str, WaveformModel] = {}
     device = find_device(next(iter(models.values())))
     with (
@@ -284,10 +285,15 @@ def _by_row(
                     fused[name] = fused_if_equal(model, chosen, readouts[name])
                 embedded = compute_embeddings(fused[name], chosen, readouts[name])
                 for row, part in zip(rows, embedded.split(kept.sum(1).tolist()), strict=True):
-                    vectors[name][row] = (part if pool is None else pool(part[None])[0]).cpu().numpy()
+                    pooled = (part if pool is None else pool(part[None])[0]).cpu().numpy()
+                    parts[name].setdefault(row, []).append(pooled)
             bar.update(count)
     for problem in loader.problems:
         logger.warning("not embedded: %s", problem)
+    vectors = {
+        name: {row: np.concatenate(own) for row, own in found.items() if row not in loader.failed}
+        for name, found in parts.items()
+    }
     if any(not rows for rows in vectors.values()):
         raise NoTrackDecoded(f"tracks: no track could be decoded; the first problem is {loader.problems[0]}")
     return vectors

@@ -20,6 +20,9 @@ WINDOW_RULE = (
 )
 """Description of the choice of windows, which is part of the provenance and of the keys of cached embeddings."""
 
+ALL_WINDOWS_RULE = "non-overlapping, the last partial one dropped, shorter tracks padded, silent windows included"
+"""Description of the choice of windows if there is one embedding per window, which is part of the provenance."""
+
 SILENT_BELOW = 1e-4
 """Peak below which a window is silent: 80 dB below full scale, so that the dither of 16-bit audio is silent too."""
 

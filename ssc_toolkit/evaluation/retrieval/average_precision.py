@@ -10,7 +10,7 @@ import numpy as np
 def average_over_ties(
     similarity: np.ndarray, relevant: np.ndarray, cutoffs: Sequence[int]
 ) -> tuple[float, list[float], list[float]]:
-    r"""Compute average precision, recall@k and precision@k of N ranked items, averaged over all orders of tied items.
+    r"""Compute average precision, hit rate@k and precision@k of N ranked items, averaged over all orders of tied items.
 
     Items with equal similarity are tied. Let a tie have n items, r of which are relevant, and let R relevant items have
     a higher similarity. The item at position j of the tie is relevant with probability \(r / n\). If it is relevant,
@@ -25,8 +25,8 @@ def average_over_ties(
         cutoffs: values of k, each at least 1.
 
     Returns:
-        The average precision, a list of recall@k (probability that a relevant item is among the first k), and a list of
-        precision@k.
+        The average precision, a list of hit rate@k (probability that a relevant item is among the first k), and a list
+        of precision@k.
 
     Examples:
         >>> average_over_ties(np.array([0.9, 0.9, 0.1]), np.array([True, False, False]), [1])
@@ -41,12 +41,12 @@ def average_over_ties(
     ranks = np.arange(1, count + 1)
     above = (ranks - 1 - starts[tie]) * (hits - 1)[tie] / np.maximum(sizes - 1, 1)[tie]
     average = float((hits[tie] / sizes[tie] * (before[tie] + 1 + above) / ranks).sum() / hits.sum())
-    recalls, precisions = [], []
+    hit_rates, precisions = [], []
     for k in cutoffs:
         last = tie[min(k, count) - 1]
         size, own, places = int(sizes[last]), int(hits[last]), min(k, count) - int(starts[last])
         drawn = np.arange(places)
         missed = 0.0 if before[last] else float(np.prod((size - own - drawn).clip(min=0) / (size - drawn)))
-        recalls.append(1.0 - missed)
+        hit_rates.append(1.0 - missed)
         precisions.append(float(before[last] + own * places / size) / k)
-    return average, recalls, precisions
+    return average, hit_rates, precisions

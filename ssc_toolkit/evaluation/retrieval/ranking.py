@@ -46,12 +46,13 @@ def retrieval(
     \[
     \mathrm{AP} = \frac{1}{R} \sum_j r_j \frac{\sum_{i \le j} r_i}{j}, \qquad
     \mathrm{precision@}k = \frac{1}{k} \sum_{j \le k} r_j, \qquad
-    \mathrm{recall@}k = \max_{j \le k} r_j
+    \mathrm{hit\ rate@}k = \max_{j \le k} r_j
     \]
 
     mAP is the mean of AP over the queries (Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008,
-    section 8.4). The mean of recall@k is the fraction of queries with a relevant item among the first k, as in metric
-    learning (Jégou, Douze and Schmid, TPAMI 2011). Queries without a relevant item have no AP and are omitted. Their
+    section 8.4). The mean of hit rate@k is the fraction of queries with a relevant item among the first k. In metric
+    learning it is often called recall@k (Jégou, Douze and Schmid, TPAMI 2011), but it is not the fraction of the
+    relevant items that are found. Queries without a relevant item have no AP and are omitted. Their
     number is `others["undefined_queries"]` of the score. If several items are equally similar to a query, each metric
     is the mean over all orders of these items, so the order of the rows does not matter.
 
@@ -72,7 +73,7 @@ def retrieval(
         seed: seed of the bootstrap.
 
     Returns:
-        A score with the headline metric "mAP". `others` contains recall@k and precision@k for each cutoff.
+        A score with the headline metric "mAP". `others` contains hit rate@k and precision@k for each cutoff.
 
     Raises:
         InputError: if labels are numbers, if required groups or ids are missing, if lengths or dimensions differ, if
@@ -81,7 +82,7 @@ def retrieval(
     Examples:
         >>> labels = Labels(torch.tensor([0, 0, 1, 1]), torch.ones(4, dtype=torch.bool), ("a", "b"))
         >>> score = retrieval(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), labels, cutoffs=(1,))
-        >>> round(score.headline.value, 3), score.others["recall@1"]
+        >>> round(score.headline.value, 3), score.others["hit rate@1"]
         (0.854, 0.75)
     """
     if (database is None) != (database_labels is None):
@@ -146,7 +147,7 @@ def _rankings(
         cutoffs: as for `retrieval`.
 
     Returns:
-        Average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs), or None without usable items.
+        Average precision (Q,), hit rate (Q, cutoffs) and precision (Q, cutoffs), or None without usable items.
     """
     first, second = _hot(queries.labels, queries.labels.names), _hot(ranked.labels, queries.labels.names)
     known = ranked.usable()
@@ -164,8 +165,8 @@ def _rankings(
         for codes, item_codes in alike:
             excluded |= codes[chosen][:, None] == item_codes[known]
         blocks.append(_ranked(similarity[:, places], relevant, torch.from_numpy(excluded), cutoffs))
-    average, recall, precision = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return average, recall, precision
+    average, hit_rate, precision = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return average, hit_rate, precision
 
 
 def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
@@ -199,20 +200,20 @@ def _ranked(
     ranks = torch.arange(1, ranked.shape[1] + 1)
     average = ((found.double() / ranks * ranked).sum(dim=1) / found[:, -1]).numpy()  # 0 / 0 is NaN
     early = torch.stack([found[:, min(k, found.shape[1]) - 1] for k in cutoffs], dim=1).numpy()
-    recall, precision = (early > 0).astype(float), early / np.array(cutoffs)
+    hit_rate, precision = (early > 0).astype(float), early / np.array(cutoffs)
     tied = (similarity[:, 1:] == similarity[:, :-1]) & (ranked[:, 1:] != ranked[:, :-1])
     for row in (
         tied.any(dim=1).nonzero()[:, 0].tolist()
     ):  # only ties between relevant and irrelevant items change the metrics
-        average[row], recall[row], precision[row] = average_over_ties(
+        average[row], hit_rate[row], precision[row] = average_over_ties(
             similarity[row].numpy(), ranked[row].numpy(), cutoffs
         )
-    return average, recall, precision
+    return average, hit_rate, precision
 
 
 def _score(
     average: np.ndarray,
-    recall: np.ndarray,
+    hit_rate: np.ndarray,
     precision: np.ndarray,
     queries: np.ndarray,
     groups: np.ndarray | None,
@@ -224,7 +225,7 @@ def _score(
     of_queries = rows if groups is None else separate_unknown_groups(np.asarray(groups))[rows]
     intervals: dict[str, Interval] = {}
     for place, k in enumerate(cutoffs):
-        intervals[f"recall@{k}"] = bootstrap_mean(recall[defined, place], of_queries, seed)
+        intervals[f"hit rate@{k}"] = bootstrap_mean(hit_rate[defined, place], of_queries, seed)
         intervals[f"precision@{k}"] = bootstrap_mean(precision[defined, place], of_queries, seed)
     headline = bootstrap_mean(average[defined], of_queries, seed)
     others = {name: interval.value for name, interval in intervals.items()}

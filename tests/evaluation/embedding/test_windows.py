@@ -38,16 +38,50 @@ def test_the_mean_over_whole_windows(tracks):
 
 @pytest.mark.parametrize("corruption", [None, Gain(0.0)])
 @pytest.mark.parametrize("windows", [200, 464])
-def test_at_most_64_windows_spread_over_a_long_track(tmp_path, windows, corruption):
-    """The level of a track rises from 0 to 1; the windows are a few of many, read as a whole or one by one."""
+def test_at_most_64_windows_of_a_long_track_are_pooled(tmp_path, windows, corruption):
+    """The level of a track rises from 0 to 1. The windows are a few of many, read as a whole or one by one."""
     soundfile.write(tmp_path / "long.wav", np.linspace(0, 1, windows * 800), RATE, subtype="FLOAT")
     tracks = check_audio(load_tracks(tmp_path), progress=False)
-    found = embed_windows(Levels(), tracks, 0.1, progress=False)
-    chosen = np.linspace(0, windows - 1, 64).round()
-    np.testing.assert_allclose(found.seconds, chosen * 0.1)
-    np.testing.assert_allclose(found.embeddings[:, 0], (chosen + 0.5) / windows, atol=1e-3)
-    mean = embed_tracks(Levels(), tracks, 0.1, corruption=corruption, progress=False)
+    model = Counted()
+    mean = embed_tracks(model, tracks, 0.1, corruption=corruption, progress=False)
     assert mean[0, 0] == pytest.approx(0.5, abs=1e-3)
+    assert sum(model.calls) == 64
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_all_windows_of_long_and_short_tracks_are_returned(tmp_path, stored):
+    """The level of a track rises from 0 to 0.9. Windows that are silent are between two others."""
+    counts = {"a": 130, "b": 2, "c": 64, "d": 65, "e": 128, "f": 128}
+    levels = {name: np.linspace(0, 0.9, count * 800) for name, count in counts.items()}
+    levels["e"][70 * 800 : 72 * 800] = 0
+    (tmp_path / "music").mkdir()
+    for name, level in levels.items():
+        end = np.zeros(799)  # a partial window
+        soundfile.write(tmp_path / "music" / f"{name}.wav", np.append(level, end), RATE, subtype="FLOAT")
+    tracks = check_audio(load_tracks(tmp_path / "music"), progress=False)
+    if stored:
+        tracks = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False).tracks
+    found = embed_windows(Levels(), tracks, 0.1, progress=False)
+    assert found.rows.tolist() == np.repeat(range(6), list(counts.values())).tolist()
+    for row, (name, count) in enumerate(counts.items()):
+        own = found.rows == row
+        np.testing.assert_allclose(found.seconds[own], np.arange(count) * 0.1, atol=1e-9)
+        expected = levels[name].reshape(count, 800).mean(axis=1)
+        np.testing.assert_allclose(found.embeddings[own, 0], expected, atol=1e-4)
+
+
+def test_a_long_track_with_a_damaged_end_has_no_windows(tmp_path, caplog):
+    """The first windows can be decoded, and the samples of the later ones cannot."""
+    soundfile.write(tmp_path / "a.wav", np.linspace(0, 1, 200 * 800), RATE)
+    soundfile.write(tmp_path / "b.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 200 * 800), RATE)
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    path = tmp_path / "b.flac"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with caplog.at_level(logging.WARNING):
+        found = embed_windows(Levels(), tracks, 0.1, max_unusable=0.5, progress=False)
+    assert found.rows.tolist() == [0] * 200
+    assert "not embedded" in caplog.text
 
 
 def test_a_store_and_models_of_other_rates_spread_their_windows(tmp_path):

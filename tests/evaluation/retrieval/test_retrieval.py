@@ -39,7 +39,7 @@ def block_size(request, monkeypatch):
 
 
 def plain(queries, database, is_relevant, is_allowed, k):
-    """(queries, 3) average precision, recall@k and precision@k, by loops."""
+    """(queries, 3) average precision, hit rate@k and precision@k, by loops."""
     unit = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (queries, database)]
     similarity = unit[0].astype(float) @ unit[1].T.astype(float)
     found = []
@@ -68,7 +68,7 @@ def test_retrieval_matches_a_loop(block_size, column, other_groups_only):
         5,
     )
     score = retrieval(EMBEDDINGS, labels, groups=group, other_groups_only=other_groups_only, cutoffs=(5,))
-    found = [score.headline.value, score.others["recall@5"], score.others["precision@5"]]
+    found = [score.headline.value, score.others["hit rate@5"], score.others["precision@5"]]
     np.testing.assert_allclose(found, expected.mean(axis=0), atol=1e-6)
     assert (score.tracks, score.metric) == (len(expected), "mAP")
     assert score.headline.low < score.headline.value < score.headline.high
@@ -87,8 +87,8 @@ def test_another_table_is_ranked_by_names_of_classes():
     )
     score = retrieval(EMBEDDINGS, labels, database=vectors, database_labels=others, cutoffs=(1, 50))
     assert score.headline.value == pytest.approx(expected[:, 0].mean(), abs=1e-6)
-    assert score.others["recall@1"] == pytest.approx(expected[:, 1].mean())
-    assert score.others["recall@50"] == 1
+    assert score.others["hit rate@1"] == pytest.approx(expected[:, 1].mean())
+    assert score.others["hit rate@50"] == 1
     assert score.others["undefined_queries"] == (TABLE["one"] == "c").sum()
 
 
@@ -112,9 +112,9 @@ def test_a_query_is_removed_from_its_ranking_by_id():
     assert (found.headline, found.others) == (expected.headline, expected.others)
     twice = torch.arange(COUNT).repeat(2)  # a table that lists each track twice
     vectors = EMBEDDINGS[twice]
-    assert retrieval(vectors, labels[twice]).others["recall@1"] == 1
+    assert retrieval(vectors, labels[twice]).others["hit rate@1"] == 1
     found = retrieval(vectors, labels[twice], ids=ids[twice])
-    assert found.others["recall@1"] == pytest.approx(expected.others["recall@1"])
+    assert found.others["hit rate@1"] == pytest.approx(expected.others["hit rate@1"])
     with pytest.raises(InputError, match="ids: expected both ids and database_ids"):
         retrieval(EMBEDDINGS, labels, ids=ids, **other)
 
