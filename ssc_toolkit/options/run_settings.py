@@ -171,12 +171,13 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     if "encoder" in values:  # a name is the same setting as the name without arguments
         encoder = asdict(as_encoder(values["encoder"]))
         flat["encoder"] = encoder.pop("name")
+        del encoder["start_from"]  # the name has its value
+        flat.pop("encoder.start_from", None)
         if encoder["layer_decay"] == 1:  # None and the default value are the same setting
             encoder["layer_decay"] = None
         encoder["frozen_steps"] = encoder["frozen_steps"] or None
         flat |= {f"encoder.{argument}": value for argument, value in encoder.items()}
-        for option in ("encoder.name", "encoder.start_from"):  # the setting `encoder` has their value
-            flat.pop(option, None)
+        flat.pop("encoder.name", None)
     if "unlabeled" in values:  # its tracks are decided by their hash
         flat["batches.proportions"] = read_proportions(values["unlabeled"])
     if "target" in values:  # arguments that are None are left out, so that later versions can have more of them

@@ -150,6 +150,7 @@ def test_names_are_those_of_the_rooms():
     assert get_type_hints(PrepareOptions)["channel"] == Channel
     arguments = {name: tuple(inspect.signature(kind).parameters) for name, kind in ENCODERS.items()}
     assert arguments == names.ENCODERS
+    assert get_args(get_type_hints(EncoderOptions)["name"]) == tuple(ENCODERS)
     every = {name for accepted in arguments.values() for name in accepted}
     assert every | {"name", "start_from", "frozen_steps", "layer_decay"} == {
         field.name for field in fields(EncoderOptions)
@@ -175,7 +176,7 @@ PROBED = {"encoder": "a:b", "allow_code": True, "labels": ("key",)}
         (PretrainOptions(tracks="music", out="a", omit=("wobble",)), "omit: expected some of gain"),
         (PretrainOptions(tracks="music", out="a", max_unusable=2), "max_unusable: expected a fraction"),
         (PretrainOptions(tracks="music", out="a", labels=("x", "x")), "labels: expected different columns"),
-        (PretrainOptions(tracks="music", out="a", encoder="Big"), "encoder: expected MelCNN, SampleCNN,.* got 'Big'"),
+        (PretrainOptions(tracks="music", out="a", encoder="Big"), "encoder: expected one of MelCNN"),  # type: ignore[arg-type]
         *(
             (PretrainOptions(tracks="music", out="a", encoder=EncoderOptions(**own)), words)  # type: ignore[arg-type]
             for own, words in (
@@ -186,7 +187,7 @@ PROBED = {"encoder": "a:b", "allow_code": True, "labels": ("key",)}
                 ({"name": "SampleCNN", "strides": (3, 0)}, "encoder.strides: expected an integer of at least 1, got 0"),
                 ({"name": "ShortChunkCNN", "residual": 1}, "encoder.residual: expected True or False, got 1"),
                 ({"name": "TUNePlus", "residual": True}, r"of TUNePlus \(sample_rate, channels\), got residual"),
-                ({"name": "Big"}, "encoder: expected MelCNN, SampleCNN,.* got 'Big'"),
+                ({"name": "Big"}, "encoder: expected one of MelCNN"),
             )
         ),
         (
