@@ -178,6 +178,7 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         encoder = asdict(as_encoder(values["encoder"]))
         flat["encoder"] = encoder.pop("name")
         del encoder["start_from"]  # the name has its value
+        flat.pop("encoder.start_from", None)
         if encoder["layer_decay"] == 1:  # None and the default value are the same setting
             encoder["layer_decay"] = None
         encoder["frozen_steps"] = encoder["frozen_steps"] or None

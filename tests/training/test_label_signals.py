@@ -88,7 +88,7 @@ def test_probabilities_of_a_teacher_are_compared(table):
         ),
     ):
         found = weights(table, SignalOptions(column=("rock", "jazz"), target=target))
-        assert found.numpy() == pytest.approx(expected, rel=1e-5), target
+        assert found.numpy() == pytest.approx(expected.astype(float), rel=1e-5), target
 
 
 def test_a_threshold_reads_one_column_of_probabilities(table):
