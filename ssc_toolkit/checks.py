@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_SAMPLE_RATE = 768_000
 """Maximum sample rate of audio in hertz."""
+MAX_PROJECTOR_DEPTH = 100
+"""Maximum number of linear layers of a projector."""
 MAX_FINITE = 1e36
 """Largest accepted value of a number without another limit, such as the learning rate.
 

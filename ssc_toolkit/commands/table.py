@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ def table(options: TableOptions) -> Path:
         options.check_overwrite()
         clear_leftovers(out.absolute().parent, names=[out.name])
         paths, playlists = find_audio_files(folder, PLAYLIST_SUFFIXES)
-        found = pd.DataFrame({"path": pd.Series([str(path.absolute()) for path in paths], dtype=object)})
+        named = _with_valid_names(folder, paths)
+        found = pd.DataFrame({"path": pd.Series([str(path.absolute()) for path in named], dtype=object)})
         usable = check_audio(found, max_unusable=1.0).frame
         frame = _describe(folder, [Path(path) for path in usable["path"]], playlists)
         frame["seconds"] = usable["seconds"].round(3).to_numpy()
@@ -84,6 +86,17 @@ def _describe(folder: Path, paths: Sequence[Path], playlists: Sequence[Path]) ->
     columns["playlist"] = _playlist_column(paths, playlists)
     _report("files whose tags cannot be read, so that they have no values: %d (%s)", [why for _, why in answers if why])
     return pd.DataFrame({name: [cell or None for cell in cells] for name, cells in columns.items() if any(cells)})
+
+
+def _with_valid_names(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Return the files whose paths in the folder are valid UTF-8, which a table can contain, and report the others."""
+    texts = [os.fsencode(path.absolute().relative_to(folder.absolute())) for path in paths]
+    valid = [text.decode("utf-8", "ignore").encode() == text for text in texts]
+    shown = [str(text)[2:-1] for text, is_valid in zip(texts, valid, strict=True) if not is_valid]
+    if not any(valid):
+        raise InputError(f"tracks: expected files whose names are valid UTF-8 in {folder}, got {', '.join(shown[:3])}")
+    _report("files left out, because their names are not valid UTF-8; rename them: %d (%s)", shown)
+    return [path for path, is_valid in zip(paths, valid, strict=True) if is_valid]
 
 
 def _written(path: str) -> str:

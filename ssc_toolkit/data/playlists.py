@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -68,7 +69,7 @@ def find_playlists(
     Returns:
         For each track, the names of its playlists, separated by `|`, and, for each playlist, the entries that are none
         of the tracks. The name of a playlist is that of its file without the suffix. If several files have this name,
-        it is the name of the file with that of its folder.
+        it is the name of the file with those of as many folders as make it unique.
 
     Examples:
         >>> tracks = [Path("/music/a.mp3"), Path("/music/jazz/b.mp3")]
@@ -90,11 +91,27 @@ def find_playlists(
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    stems = Counter(path.stem for path in paths)
-    return {
-        path: (path.stem if stems[path.stem] == 1 else f"{path.parent.name}/{path.name}").replace(SEPARATOR, "/")
-        for path in paths
-    }
+    """Return the shortest text for each path that is no text of another path: the stem, or the end of the path."""
+    texts = {path: list(_texts(path)) for path in paths}
+    counts = Counter(text for own in texts.values() for text in set(own))
+    names = {path: next((text for text in own if counts[text] == 1), own[-1]) for path, own in texts.items()}
+    taken: Counter[str] = Counter()
+    for path, name in names.items():  # whole paths are equal if they differ only in characters that are replaced
+        taken[name] += 1
+        if taken[name] > 1:
+            names[path] = next(
+                text for number in itertools.count(taken[name]) if (text := f"{name} ({number})") not in counts
+            )
+            counts[names[path]] += 1
+    return names
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Yield possible names of a playlist from the shortest to the longest, as they are written in a cell."""
+    parts = path.parts
+    ends = ["/".join(parts[-count:]) for count in range(1, len(parts))]
+    for text in (path.stem, *ends, path.as_posix()):
+        yield text.replace(SEPARATOR, "/").strip() or path.name
 
 
 def _places(entry: str, folder: Path) -> Iterable[str]:

@@ -24,11 +24,13 @@ from ssc_toolkit.encoders.saving import (
     ENCODER_CLASS_KEY,
     READOUT_KEY,
     WEIGHTS,
+    check_shapes,
     fill,
     find_saved_folder,
     make_config_error,
     name_of_infinite,
     read_config,
+    verify,
 )
 from ssc_toolkit.encoders.sliced_blocks import apply_layers
 from ssc_toolkit.errors import InputError
@@ -38,6 +40,8 @@ from ssc_toolkit.tracing import is_traced
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Names of the options of `from_pretrained` that apply to downloads from the Hugging Face Hub."""
+
+_OWN_MODULES = "ssc_toolkit.encoders."
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -262,17 +266,28 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
             arguments.pop(name)
         if READOUT_KEY not in cls._hub_mixin_init_parameters:
             arguments.pop(READOUT_KEY, None)
-        try:
-            encoder = cls(**arguments)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise make_config_error(cls.__name__, Path(model_id), error) from error
-        fill(encoder, Path(model_id), map_location, strict)
+        folder = Path(model_id)
+        verify(folder / WEIGHTS)
+        if cls.__module__.startswith(_OWN_MODULES):
+            # The arguments in a file of somebody else could need any amount of memory.
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+                check_shapes(cls._from_config(folder, arguments), folder, strict)
+        encoder = cls._from_config(folder, arguments)
+        fill(encoder, folder, map_location, strict)
         return encoder.eval()
+
+    @classmethod
+    def _from_config(cls, folder: Path, arguments: dict[str, Any]) -> Self:
+        """Create an untrained encoder with arguments from `config.json` in a folder."""
+        try:
+            return cls(**arguments)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise make_config_error(cls.__name__, folder, error) from error
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Return the model card, which `save_pretrained` writes to `README.md` in the folder of the encoder."""
         module = type(self).__module__
-        module = "ssc_toolkit.encoders" if module.startswith("ssc_toolkit.encoders.") else module
+        module = "ssc_toolkit.encoders" if module.startswith(_OWN_MODULES) else module
         return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
 
     def _features(self, signals: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ssc_toolkit.checks import check_bool, check_choice, check_integer, check_nu
 from ssc_toolkit.tracing import is_traced
 
 _CPU_SLICE = 8  # number of clips computed at once, so that their frames fit in the cache
+_MAX_FILTERBANK = 2**25  # number of elements, 128 MiB in float32
 _MIN_POWER = 1e-10  # minimum power relative to the reference, -100 dB
 
 
@@ -45,8 +46,8 @@ class LogMel(nn.Module):
         mel_norm: "slaney" to divide each band by half its width in hertz, as librosa does by default, or None.
 
     Raises:
-        ValueError: if a scale is unknown, a number is out of range, or no band contains a frequency bin. If only some
-            bands contain no bin, a warning is issued.
+        ValueError: if a scale is unknown, a number is out of range, the filterbank has more than 2^25 elements, or no
+            band contains a frequency bin. If only some bands contain no bin, a warning is issued.
 
     Shape:
         - input: (N, samples), at least `n_fft` samples (`n_fft // 2 + 1` if `center`)
@@ -95,8 +96,15 @@ class LogMel(nn.Module):
         self.center = check_bool("center", center)
         self.bands: Tensor
         self.window: Tensor
-        bands = self._filterbank(check_integer("n_mels", n_mels), min_hz, max_hz, mel_scale, mel_norm)
-        self.register_buffer("bands", bands)
+        n_mels = check_integer("n_mels", n_mels)
+        if (self.n_fft // 2 + 1) * n_mels > _MAX_FILTERBANK:
+            raise ValueError(
+                f"n_fft: expected at most {_MAX_FILTERBANK} products of n_mels and n_fft / 2, got n_fft = {n_fft} with "
+                f"n_mels = {n_mels}"
+            )
+        with torch.device("cpu"):  # the number of rows depends on values, which tensors on the meta device do not have
+            bands = self._filterbank(n_mels, min_hz, max_hz, mel_scale, mel_norm)
+        self.register_buffer("bands", bands.to(torch.get_default_device()))
         self.register_buffer("window", torch.hann_window(self.n_fft).clone())
 
     def extra_repr(self) -> str:

@@ -43,7 +43,8 @@ class MusiCNN(Encoder):
     - `temporal`: convolutions over 128, 64 or 32 frames in each band, and the maximum over the bands
     - `cnn1`, `cnn2`, `cnn3`: convolutions over 7 frames, the last two with residual connections
     - `penultimate`: maximum and mean over time of all layers, and a dense layer
-    - the dense output layer, with a sigmoid for each tag; see `taggram`
+    - `classifier`: the dense output layer, with a sigmoid for each tag; see `taggram`. Its parameters require no
+      gradients by default. To train them, call `encoder.classifier.requires_grad_()`
 
     Each convolution and the first dense layer is followed by ReLU and batch norm, in this order.
 
@@ -102,7 +103,9 @@ class MusiCNN(Encoder):
             nn.ReLU(),
             nn.BatchNorm1d(self.embedding_dim, _EPSILON, _MOMENTUM),
         )
+        # Embeddings do not depend on the classifier. Distributed training requires a gradient of every parameter.
         self.classifier = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(self.embedding_dim, len(self.tags)))
+        self.classifier.requires_grad_(False)
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_bool, check_integer
+from ssc_toolkit.checks import MAX_PROJECTOR_DEPTH, check_bool, check_integer
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 """Classes of normalization layers by the value of the argument `norm` of `Projector`."""
@@ -25,7 +25,7 @@ class Projector(nn.Sequential):
         input_dim: width of the representation.
         hidden_dim: width of the hidden layers; `input_dim` if None.
         output_dim: width of the projection.
-        depth: number of linear layers. With 1, the projector is linear.
+        depth: number of linear layers, 1 to 100. With 1, the projector is linear.
         bias: whether the linear layers have a bias.
         norm: "batch" or "layer" for batch or layer normalization before each ReLU; None for no normalization.
 
@@ -34,7 +34,8 @@ class Projector(nn.Sequential):
         - output: (..., output_dim)
 
     Raises:
-        ValueError: if a width or the depth is not a positive integer, or the normalization is unknown.
+        ValueError: if a width is not a positive integer, the depth is not an integer from 1 to 100, or the
+            normalization is unknown.
 
     References:
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
@@ -58,7 +59,7 @@ class Projector(nn.Sequential):
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
         input_dim, output_dim = check_integer("input_dim", input_dim), check_integer("output_dim", output_dim)
-        depth, bias = check_integer("depth", depth), check_bool("bias", bias)
+        depth, bias = check_integer("depth", depth, 1, MAX_PROJECTOR_DEPTH), check_bool("bias", bias)
         hidden_dim = input_dim if hidden_dim is None else check_integer("hidden_dim", hidden_dim)
         if norm not in (None, *NORMS):
             raise ValueError(f"norm: expected None, {' or '.join(map(repr, NORMS))}, got {norm!r}")

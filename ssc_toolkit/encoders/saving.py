@@ -111,10 +111,9 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         strict: whether missing or unexpected weights raise an error.
 
     Raises:
-        InputError: if the weights are damaged, contain NaN or infinity, or belong to another model.
+        InputError: if the weights contain NaN or infinity, or belong to another model.
     """
     encoder.to(device)
-    verify(folder / WEIGHTS)
     own = encoder.state_dict(keep_vars=True)
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as weights:
@@ -129,6 +128,34 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         ) from error
     if infinite := name_of_infinite(encoder.state_dict()):
         raise InputError(f"encoder: expected finite weights in {folder}, got NaN or infinity in {infinite}")
+
+
+def check_shapes(encoder: nn.Module, folder: Path, strict: bool) -> None:
+    """Compare the shapes of the weights of an encoder, which may be on the meta device, with those of saved weights.
+
+    Args:
+        encoder: encoder that the arguments in `config.json` give.
+        folder: folder with `model.safetensors`.
+        strict: whether missing weights raise an error.
+
+    Raises:
+        InputError: if the weights are damaged or belong to another model.
+    """
+    expected = {name: tuple(weight.shape) for name, weight in encoder.state_dict().items()}
+    mismatch = f"encoder: the weights in {folder} do not match this {type(encoder).__name__}"
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as weights:
+            found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{mismatch}: {_line(error)}") from error
+    problems = [
+        f"{name}: expected {shape}, got {found.get(name, 'none')}"
+        for name, shape in expected.items()
+        if (name in found or strict) and found.get(name) != shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise InputError(f"{mismatch}: {problems[0]}{more}")
 
 
 def name_of_infinite(weights: Mapping[str, Tensor]) -> str | None:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 _FOOTER_BYTES, _MAGIC = 48, 0xDB4775248B80FB57
 _TRAILER_BYTES = 5  # of a block: kind of compression and checksum
-_MAX_INDEX_BYTES = 2**24
+_MAX_INDEX_BYTES = 2**20
 _MAX_NAME_BYTES = 2**12
+_MAX_NAMES_BYTES = 2**22  # of all names in the index, without compression of their beginnings
 _MAX_DIMENSIONS = 8
 _FLOAT = 1  # number of the data type float32
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, bits reversed
@@ -42,7 +43,7 @@ def read_tensor_bundle(index: bytes, data: bytes, names: Collection[str]) -> dic
     Sizes and positions are checked against the lengths of `index` and `data`, and checksums (CRC-32C) are verified.
 
     Args:
-        index: content of the file `*.index`, up to 16 MiB.
+        index: content of the file `*.index`, up to 1 MiB.
         data: content of the file `*.data-00000-of-00001`.
         names: names of the variables to read. Other variables are ignored.
 
@@ -53,7 +54,7 @@ def read_tensor_bundle(index: bytes, data: bytes, names: Collection[str]) -> dic
         ValueError: if the index or a tensor is damaged, if a name is missing or not float32, or if the checkpoint is
             compressed, in big-endian order or has several data files.
     """
-    entries = _read_index(index)
+    entries = _read_index(index, names)
     if missing := sorted(set(names) - entries.keys()):
         raise ValueError(f"no variable named {', '.join(missing[:3])}")
     return {name: _read_tensor(name, entries[name], data) for name in names}
@@ -72,8 +73,8 @@ def _read_tensor(name: str, entry: _Entry, data: bytes) -> NDArray[np.float32]:
     return np.frombuffer(content, "<f4").astype(np.float32).reshape(entry.shape)
 
 
-def _read_index(index: bytes) -> dict[str, _Entry]:
-    """Return the entries of all variables by name."""
+def _read_index(index: bytes, names: Collection[str]) -> dict[str, _Entry]:
+    """Return the entries of variables by name. Other variables are not kept."""
     if not _FOOTER_BYTES <= len(index) <= _MAX_INDEX_BYTES:
         raise ValueError(f"the index has {len(index)} bytes")
     footer = index[-_FOOTER_BYTES:]
@@ -82,19 +83,44 @@ def _read_index(index: bytes) -> dict[str, _Entry]:
     position = 0
     for _ in range(2):  # the first block contains statistics, which are not used
         _, position = _varint(footer, position)
-    pairs: list[tuple[bytes, bytes]] = []
-    for _, handle in _block(index, footer[position:-8]):
-        for key, value in _block(index, handle):
-            # Sorted keys also ensure that no block is read twice.
-            if pairs and key <= pairs[-1][0]:
-                raise ValueError("the names in the index are not sorted")
-            pairs.append((key, value))
-    if not pairs or pairs[0][0]:
+    wanted = {name.encode(): name for name in names}
+    entries: dict[str, _Entry] = {}
+    header: bytes | None = None
+    for key, value in _pairs(index, footer[position:-8]):
+        if not key:
+            header = value
+        elif header is None:
+            raise ValueError("the index has no header")
+        elif key in wanted:
+            entries[wanted[key]] = _entry(value)
+    if header is None:
         raise ValueError("the index has no header")
-    header = dict(_fields(pairs[0][1]))
-    if header.get(1) != 1 or header.get(2, 0) != 0:
+    fields = dict(_fields(header))
+    if fields.get(1) != 1 or fields.get(2, 0) != 0:
         raise ValueError("expected one data file with little-endian numbers")
-    return {key.decode(): _entry(value) for key, value in pairs[1:]}
+    return entries
+
+
+def _pairs(index: bytes, handle: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the sorted keys and the values of all blocks, whose handles are in the block at `handle`."""
+    before: bytes | None = None
+    length = total = 0
+    for _, inner in _block(index, handle):
+        is_empty = True
+        total += _varint(inner, _varint(inner, 0)[1])[0]
+        if total > len(index):
+            raise ValueError("the blocks of the index overlap, or it is truncated or damaged")
+        for key, value in _block(index, inner):
+            # Sorted keys also ensure that no block with keys is read twice.
+            if before is not None and key <= before:
+                raise ValueError("the names in the index are not sorted")
+            before, is_empty = key, False
+            length += len(key)
+            if length > _MAX_NAMES_BYTES:
+                raise ValueError(f"the names in the index have more than {_MAX_NAMES_BYTES} bytes")
+            yield key, value
+        if is_empty:
+            raise ValueError("a block of the index has no entries")
 
 
 def _entry(message: bytes) -> _Entry:

@@ -17,6 +17,7 @@ from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.encoders import Encoder
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions, split_under_test
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
@@ -119,8 +120,16 @@ def compare_models(
         The scores, and the embeddings of the clean audio.
 
     Raises:
-        InputError: in the same cases as `embed_models`, `fit_probe` and, with `folds`, `probe`.
+        InputError: if a list of models has neither one model nor one for each seed, or in the same cases as
+            `embed_models`, `fit_probe` and, with `folds`, `probe`.
     """
+    listed = {name: [own] if callable(own) else list(own) for name, own in models.items()}
+    for name, listed_models in listed.items():
+        if len(listed_models) not in (1, len(seeds)):
+            raise InputError(
+                f"models: expected one model or one for each of the {len(seeds)} seeds as {name!r}, "
+                f"got {len(listed_models)}"
+            )
     tracks = as_track_table(tracks)
     plan = choose_cross_validation(folds, group_by, splits)
     if plan is not None:
@@ -132,7 +141,6 @@ def compare_models(
     if plan is not None:
         for column, signal in signals.items():
             plan.check(tracks, signal, column, seeds, label_fractions)
-    listed = {name: [own] if callable(own) else list(own) for name, own in models.items()}
     rate = max(model.sample_rate for own in listed.values() for model in own)
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
@@ -282,7 +290,7 @@ class _Grid:
         for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
             varies = self.plan is not None or len(probes) > 1 or method in _SEEDED or fraction < 1
             predictions = [
-                probes[number % len(probes)].predict(
+                probes[number % len(probes)].predict(  # one for all seeds, or one for each
                     inputs[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
                 )
                 for number, seed in enumerate(self.seeds if varies else self.seeds[:1])

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_number, check_positive
+from ssc_toolkit.checks import (
+    MAX_FINITE,
+    MAX_PROJECTOR_DEPTH,
+    check_fraction,
+    check_integer,
+    check_number,
+    check_positive,
+)
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_layers
 
@@ -177,7 +184,7 @@ class ProjectorOptions:
     def check(self) -> None:
         """Raise InputError for a value out of range, or for an option that has no effect at this depth."""
         check_choices(self, "projector.")
-        check_integer("projector.depth", self.depth, 0)
+        check_integer("projector.depth", self.depth, 0, MAX_PROJECTOR_DEPTH)
         check_integer("projector.output_dim", self.output_dim, 1)
         if self.hidden_dim is not None:
             check_integer("projector.hidden_dim", self.hidden_dim, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -55,10 +56,25 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
         weights = _trained(content["state_dict"]) if average is None else average["weights"]
         if type(step) is not int or not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("it is not a checkpoint of a training")
-    encoder = make_saved_encoder(start) if isinstance(start, dict) else make_run_encoder(_encoder_options(settings))
+
+    def make() -> Encoder:
+        return make_saved_encoder(start) if isinstance(start, dict) else make_run_encoder(_encoder_options(settings))
+
+    # The widths in settings of somebody else could need any amount of memory.
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+        expected = make().state_dict()
+    for key, weight in expected.items():
+        found = weights.get(f"encoder.{key}")
+        if found is None or found.shape != weight.shape:
+            got = "none" if found is None else tuple(found.shape)
+            raise InputError(
+                f"checkpoint: {path} does not contain the weights of {name}: encoder.{key}: expected "
+                f"{tuple(weight.shape)}, got {got}"
+            )
+    encoder = make()
     if readout := {key: settings[f"readout.{key}"] for key in _READOUT if f"readout.{key}" in settings}:
         encoder.set_readout(**readout)  # runs of earlier versions have none
-    with torch.device("meta"):  # the widths in settings of somebody else could need any amount of memory
+    with torch.device("meta"):
         model = ContrastiveModel(encoder, make_projector(encoder, _projector_options(settings)))
     try:
         model.load_state_dict(weights, assign=True)

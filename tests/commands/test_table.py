@@ -18,6 +18,7 @@ from mutagen import id3
 from test_audio_codecs import encode
 
 from ssc_toolkit.data import encode_labels, from_csv
+from ssc_toolkit.data.playlists import find_playlists
 from ssc_toolkit.data.tags import read_tags
 
 TAGS = {
@@ -252,7 +253,7 @@ def test_damaged_tags_leave_the_track_in_the_table(folder, caplog):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="these names are not allowed elsewhere")
-def test_odd_names_of_files_are_read_back(tmp_path):
+def test_odd_names_of_files_are_read_back(tmp_path, caplog):
     names = [
         "~/a.wav",
         "=1.wav",
@@ -267,12 +268,28 @@ def test_odd_names_of_files_are_read_back(tmp_path):
     for name in names:
         write_audio(tmp_path / "music" / name, tone(220))
     write_audio(tmp_path / "music" / "x.wav", tone(220)).rename(tmp_path / "music" / os.fsdecode(b"latin\xe9.wav"))
+    tones = ["latin\\xe9.mp3", "folder\\xff/y.mp3"]
+    for number, name in enumerate((b"latin\xe9.mp3", b"folder\xff/y.mp3")):
+        path = tmp_path / "music" / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        write_audio(tmp_path / "music" / f"{number}.mp3", tone(220)).rename(path)
     printed = make_table(tmp_path / "music").stdout
     tracks = from_csv(tmp_path / "my.csv", root=tmp_path / "music")
     assert sorted(os.path.normpath(path) for path in tracks["path"]) == sorted(
         str(tmp_path / "music" / name) for name in names
     )
-    assert "left out: 1 of 10 audio files" in printed
+    assert all(Path(path).is_file() for path in tracks["path"])
+    assert "left out: 3 of 12 audio files" in printed
+    assert "files left out, because their names are not valid UTF-8; rename them: 3 (" in caplog.text
+    assert all(name in caplog.text for name in tones)
+
+
+def test_a_folder_without_valid_names_is_an_error(tmp_path):
+    write_audio(tmp_path / "music" / "x.mp3", tone(220)).rename(tmp_path / "music" / os.fsdecode(b"\xe9.mp3"))
+    result = call("table", tmp_path / "music", f"--out={tmp_path / 'my.csv'}")
+    assert result.returncode == 2
+    assert "tracks: expected files whose names are valid UTF-8" in result.stderr
+    assert not (tmp_path / "my.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -313,3 +330,36 @@ def test_playlists_of_old_players_are_read(folder, caplog):
     assert table["rock/00.wav"] == "calm|jazz/old.m3u"
     assert table["jazz/live/00.wav"] == "wide"
     assert "old.m3u: 1 of 3, such as Rock/02.wav" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/mix/calm.m3u", "b/mix/calm.m3u"),
+        ("a/mix/calm.m3u", "b/mix/calm.m3u", "calm.m3u", "mix/calm.m3u"),
+        ("calm.m3u", "calm.pls"),
+        ("a|b.m3u", "a/b.m3u", "b.m3u"),
+        ("a|b.m3u", "a/b.m3u8"),
+        ("x|calm.m3u", "x/calm.m3u", "y/calm.m3u"),
+        ("x/a|b.m3u", "x|a/b.m3u", "x/a/b.m3u"),
+        ("calm.m3u", " calm.m3u"),
+    ],
+)
+def test_different_playlists_have_different_names(names):
+    tracks = [Path(f"/m/{number}.wav") for number in range(len(names))]
+    for order in (1, -1):
+        playlists = {Path("/m") / name: [str(track)] for name, track in list(zip(names, tracks, strict=True))[::order]}
+        found, unknown = find_playlists(tracks, playlists)
+        assert len(set(found)) == len(names)
+        assert not any("|" in name for name in found)
+        assert not any(unknown.values())
+
+
+def test_the_shortest_unique_name_of_a_playlist_is_used():
+    tracks = [Path(f"/m/{name}.wav") for name in "abc"]
+    playlists = {
+        Path("/m/a/mix/calm.m3u"): ["/m/a.wav"],
+        Path("/m/b/mix/calm.m3u"): ["/m/b.wav"],
+        Path("/m/b/loud.m3u"): ["/m/c.wav"],
+    }
+    assert find_playlists(tracks, playlists)[0] == ["a/mix/calm.m3u", "b/mix/calm.m3u", "loud"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 
 import pytest
@@ -11,8 +12,9 @@ from encoder_kinds import every_encoder
 from folders import each_flip
 from safetensors.torch import load_file, save_file
 
-from ssc_toolkit.encoders import MelCNN, SampleCNN, ShortChunkCNN, load_encoder, make_encoder
+from ssc_toolkit.encoders import MelCNN, MusiCNN, SampleCNN, ShortChunkCNN, TUNePlus, load_encoder, make_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import write_checksums
 
 
 @every_encoder
@@ -183,3 +185,29 @@ def test_encoders_saved_without_checksums_still_load(saved):
 def test_saving_again_over_an_encoder_loads(saved):
     MelCNN(n_mels=32).save_pretrained(saved[1])
     assert load_encoder(saved[1]).log_mel.bands.shape[1] == 32
+
+
+@pytest.mark.parametrize(
+    ("encoder", "arguments", "words"),
+    [
+        (MelCNN(n_mels=48), {"channels": 20_000}, "do not match this MelCNN: spectral.0.weight: expected"),
+        (MelCNN(n_mels=48), {"embedding_dim": 60_000}, "do not match this MelCNN"),
+        (MelCNN(n_mels=48), {"n_fft": 2**22, "n_mels": 4096}, "n_fft: expected at most"),
+        (ShortChunkCNN(channels=2), {"channels": 10_000}, "do not match this ShortChunkCNN"),
+        (ShortChunkCNN(channels=2), {"sample_rate": 10**9}, "n_fft: expected at most"),
+        (TUNePlus(channels=2), {"channels": 2_000}, "do not match this TUNePlus"),
+        (SampleCNN(), {"strides": [10**8] + [1] * 9}, "do not match this SampleCNN"),
+        (MusiCNN(["a"]), {"midend_channels": 40_000}, "do not match this MusiCNN"),
+        (MusiCNN(["a"]), {"embedding_dim": 10**8}, "do not match this MusiCNN"),
+    ],
+)
+def test_arguments_of_somebody_else_need_no_memory(tmp_path, encoder, arguments, words):
+    encoder.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | arguments))
+    write_checksums(tmp_path, ["config.json", "model.safetensors"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for load in (load_encoder, type(encoder).from_pretrained):
+        with pytest.raises(InputError, match=words):
+            load(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes

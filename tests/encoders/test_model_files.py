@@ -81,6 +81,11 @@ def test_a_changed_byte_of_a_projector_is_named(saved, name):
         ({"projector_class": "Projector", "input_dim": 256, "colour": 1}, "colour"),
         ({"projector_class": "Projector", "input_dim": 10**9, "output_dim": 10**9, "depth": 1}, "do not match"),
         ({"projector_class": "Projector", "input_dim": -1}, "input_dim"),
+        (
+            {"projector_class": "Projector", "input_dim": 256, "depth": 10**9},
+            "depth: expected an integer from 1 to 100",
+        ),
+        ({"projector_class": "DenseProjector", "dense_dim": 256, "input_dim": 9, "depth": 10**9}, "from 1 to 100"),
         ([1], "expected a JSON object"),
     ],
 )

@@ -343,3 +343,14 @@ def test_notes_of_instruments_have_their_tags():
     probabilities = torch.stack(rows)  # (instruments, tags)
     assert probabilities.argmax(dim=1).tolist() == list(range(5))
     assert probabilities.argmax(dim=0).tolist() == list(range(5))
+
+
+def test_every_trainable_parameter_has_a_gradient():
+    encoder = MusiCNN(TAGS[:3]).train()
+    encoder(torch.randn(4, 1, 16000)).square().sum().backward()
+    trained = {name for name, weight in encoder.named_parameters() if weight.requires_grad}
+    assert {name for name, weight in encoder.named_parameters() if weight.grad is not None} == trained
+    assert {name for name, _ in encoder.named_parameters()} - trained == {"classifier.1.weight", "classifier.1.bias"}
+    encoder.classifier.requires_grad_()
+    encoder.taggram(torch.randn(4, 1, 16000)).sum().backward()
+    assert encoder.classifier[1].weight.grad is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from tensor_bundles import HEADER, block, bundle, entry, field, sealed, slow_crc32c, table, varint
@@ -100,7 +102,12 @@ HOSTILE = {
     "long field": (index_with(varint(2 << 3 | 2) + varint(2**60)), "truncated or damaged"),
     "endless number": (index_with(b"\x08" + b"\xff" * 12), "number in the index"),
     "no header": (table([block([(b"a", FITTING)])]), "no header"),
-    "no variables": (table([block([])]), "no header"),
+    "no variables": (table([block([])]), "has no entries"),
+    "empty block many times": (table([block([HEADER, (b"a", FITTING)]), block([])], None), "has no entries"),
+    "names without end": (
+        table([block([HEADER, *((b"a" * 4000 + b"%05d" % n, b"") for n in range(1100))], interval=2000)]),
+        "names",
+    ),
     "unsorted": (table([block([HEADER, (b"b", FITTING), (b"a", FITTING)])]), "not sorted"),
     "same block twice": (table([ONE_BLOCK], [b"\0" + varint(len(ONE_BLOCK) - 5)] * 9), "not sorted"),
     "block after the end": (table([block([HEADER])], [varint(2**50) + varint(9)]), "truncated or damaged"),
@@ -111,7 +118,7 @@ HOSTILE = {
     "shared name": (table([sealed(b"\x05\x01\x00a" + b"\0" * 4)]), "name in the index"),
     "long name": (table([block([HEADER, (b"a" * 5000, FITTING)])]), "name in the index"),
     "another file": (b"\x89PNG" * 100, "not the index of a TensorFlow checkpoint"),
-    "large file": (bytes(2**24 + 1), "the index has"),
+    "large file": (bytes(2**20 + 1), "the index has"),
 }
 
 
@@ -120,6 +127,18 @@ def test_hostile_files_are_refused(name):
     index, words = HOSTILE[name]
     with pytest.raises(ValueError, match=words):
         read_tensor_bundle(index, ARRAY.tobytes(), ["a"])
+
+
+def test_a_small_index_needs_little_memory():
+    """Each name repeats the beginning of the one before, so that the index is short, and its names are long."""
+    index = HOSTILE["names without end"][0]
+    assert len(index) < 100_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="names in the index have more than"):
+        read_tensor_bundle(index, ARRAY.tobytes(), ["a"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
 
 
 def test_the_hostile_files_differ_from_a_valid_one():

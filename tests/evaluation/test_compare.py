@@ -387,3 +387,12 @@ def test_no_name_is_empty():
         open_models([])
     with pytest.raises(InputError, match="names: '' is empty"):
         open_models(["x"], [" "])
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_a_list_of_models_is_one_for_each_seed(tmp_path, count):
+    models = {"own": [LogMelStatistics()] * count, "other": LogMelStatistics()}
+    with pytest.raises(
+        InputError, match=f"models: expected one model or one for each of the 3 seeds as 'own', got {count}"
+    ):
+        compare_models(models, tmp_path / "my.csv", [Task("key", "key")], seeds=(0, 1, 2), progress=False)

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -92,6 +93,44 @@ def test_the_measurement_changes_nothing(music, chunk_size):
     assert seen.count(torch.float32) == seen.count(torch.bfloat16)
     assert len(seconds["32"]) == len(seconds["bf16"]) >= 3
     assert min(seconds["32"] + seconds["bf16"]) > 0
+
+
+class Crowded(MelCNN):
+    """An encoder that needs too much memory in some precisions, and that counts its copies."""
+
+    def __init__(self, too_large: tuple[torch.dtype, ...]) -> None:
+        super().__init__(n_mels=32)
+        self.too_large = too_large
+        self.alive: weakref.WeakSet[Crowded] = weakref.WeakSet()
+
+    def __deepcopy__(self, memo):
+        twin = Crowded(self.too_large)
+        self.alive.add(twin)
+        assert len(self.alive) == 1, "two copies at once"
+        return twin
+
+    def encode_frames(self, signals):
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        if dtype in self.too_large:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().encode_frames(signals)
+
+
+@pytest.mark.parametrize(
+    ("too_large", "chosen"),
+    [((), None), ((torch.float32,), "bf16"), ((torch.bfloat16,), "32"), ((torch.float32, torch.bfloat16), None)],
+)
+def test_a_precision_that_does_not_fit_is_not_chosen(music, tmp_path, too_large, chosen):
+    options = PretrainOptions(tracks=str(music / "my.csv"), out="run", **SMALL, trainer=AUTO)
+    module = SemiSupConModule(ContrastiveModel(Crowded(too_large)), SemiSupConLoss())
+    data = SemiSupConDataModule(ContrastiveDataset(check_audio(load_tracks(music / "my.csv")), 16000, 0.5), 6)
+    if len(too_large) == 2:
+        with pytest.raises(InputError, match=r"trainer\.precision: .* lower trainer\.chunk_size or a lower batch_size"):
+            choose_precision(module, data, tmp_path, options)
+        return
+    found = choose_precision(module, data, tmp_path, options)
+    assert chosen in (found, None)
+    assert read_precision(tmp_path) == found
 
 
 @pytest.mark.slow
