@@ -347,3 +347,12 @@ def test_no_command_replaces_notes_of_the_user(shared, music, tmp_path, monkeypa
     assert "report.md, got another file" in errors
     assert (tmp_path / "report.md").read_text() == "My notes\n"
     assert {path.name for path in tmp_path.iterdir()} <= {"report.md", ".lock"}
+
+
+@pytest.mark.parametrize("name", ["n.npz", "n.parquet"])
+def test_a_file_of_embeddings_is_not_a_track_table(shared, tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    code, _, errors = call("probe", shared[0], f"--tracks={tmp_path / name}", "--labels=pitch")
+    assert code == 2
+    assert "tracks: expected a CSV file or a folder of audio, got" in errors
+    assert "a file of embeddings as `embed` writes it" in errors
