@@ -195,8 +195,18 @@ def format_audio(tracks: int, seconds: float) -> str:
         >>> format_audio(1200, 3600 * 80.25)
         '1 200 tracks, 80.2 h of audio'
     """
-    number = f"{tracks:,}".replace(",", " ")
-    return f"{number} track{'' if tracks == 1 else 's'}, {_format_hours(seconds)} of audio"
+    return f"{format_count(tracks, 'track')}, {_format_hours(seconds)} of audio"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with a noun in the singular or plural.
+
+    Examples:
+        >>> format_count(1, "corruption"), format_count(0, "track"), format_count(1200, "track")
+        ('1 corruption', '0 tracks', '1 200 tracks')
+    """
+    number = f"{count:,}".replace(",", " ")
+    return f"{number} {noun}{'' if count == 1 else 's'}"
 
 
 def _format_hours(seconds: float) -> str:

@@ -21,8 +21,7 @@ from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5  # maximum number of files in a warning
-_SHOWN_IN_ERRORS = 20
+_SHOWN = 5  # maximum number of files in a warning or an error
 
 
 def report_unusable(
@@ -40,7 +39,7 @@ def report_unusable(
         max_unusable: maximum fraction of the files that may be left out.
         strict: whether a single file that cannot be used is an error.
         report: path of a CSV file that lists all problems. It is replaced atomically, or removed if there are no
-            problems. None writes no file, and an error then names all files.
+            problems. None writes no file.
 
     Raises:
         InputError: if too many files cannot be used.
@@ -54,8 +53,7 @@ def report_unusable(
         write_text(report, format_csv(["path", "problem"], list(problems.items())))
         where = f" All are listed in {report}."
     is_error = strict or len(problems) > max_unusable * total or len(problems) == total
-    most = _SHOWN if not is_error else len(problems) if report is None else _SHOWN_IN_ERRORS
-    shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:most]]
+    shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:_SHOWN]]
     more = len(problems) - len(shown)
     listed = "; ".join(shown) + (f"; and {more} more" if more else "")
     summary = f"{len(problems)} of {total} audio files cannot be used: {listed}"

@@ -151,7 +151,8 @@ def compare_models(
     clean = _embed_all(listed, tracks, **options)
     widths = {name: _layer_widths(own[0], readout) if WEIGHTED in methods else None for name, own in listed.items()}
     probes = {
-        name: [CachedProbes(own, tracks, signals, folder, widths[name], plan) for own in clean[name]] for name in listed
+        name: [CachedProbes(own, tracks, signals, folder, widths[name], plan, progress=progress) for own in clean[name]]
+        for name in listed
     }
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):

@@ -27,7 +27,7 @@ from ssc_toolkit.evaluation.probing.folds import INNER_FOLDS
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
 from ssc_toolkit.evaluation.probing.probe import fit_probe
 from ssc_toolkit.losses.gradient_cache import RandomState
-from ssc_toolkit.preflight import Estimate, current_memory, format_audio, peak_memory
+from ssc_toolkit.preflight import Estimate, current_memory, format_audio, format_count, peak_memory
 
 _TIMED_TRACKS = 16
 _TRACKS_AT_ONCE = 4
@@ -80,7 +80,7 @@ def estimate_embedding(
     if cache is not None and is_pooled:
         disk[cache] = disk.get(cache, 0) + size
         contents["cache"] = size
-    work = f"{format_audio(len(tracks), float(tracks['seconds'].sum()))}, {int(windows.sum())} windows"
+    work = f"{format_audio(len(tracks), float(tracks['seconds'].sum()))}, {format_count(int(windows.sum()), 'window')}"
     return Estimate(work, seconds, max(peak_memory(), current_memory()) + 2 * size, disk, contents)
 
 
@@ -140,8 +140,9 @@ def estimate_comparison(
     report = _REPORT_BYTES + audio_clips * _CLIP_BYTES
     number = sum(condition.transform is not None for condition in conditions)
     work = (
-        f"{format_audio(len(tracks), float(tracks['seconds'].sum()))}, {len(flat)} models, {number} corruptions of "
-        f"{int(is_test.sum())} tracks"
+        f"{format_audio(len(tracks), float(tracks['seconds'].sum()))}, "
+        f"{format_count(len(flat), 'model')}, {format_count(number, 'corruption')} of "
+        f"{format_count(int(is_test.sum()), 'track')}"
     )
     if (folder / "cache").is_dir():
         work += ", without cached results"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import DATASETS, DEFAULT_CORPUS, STORE_FILE
+from ssc_toolkit.options.names import DATASETS, DEFAULT_CORPUS, EMBEDDING_SUFFIXES, STORE_FILE
 from ssc_toolkit.paths import local_path, missing_hint, user_path
 
 
@@ -54,6 +54,11 @@ class TrackSource:
             raise InputError(
                 f"tracks: there is no file or folder {name}; give a CSV file or a folder, {DEFAULT_CORPUS!r} for the "
                 f"default corpus, or a dataset ({', '.join(DATASETS)}){missing_hint(name)}"
+            )
+        if path.suffix.lower() in EMBEDDING_SUFFIXES and path.is_file():
+            raise InputError(
+                f"tracks: expected a CSV file or a folder of audio, got {name}, a file of embeddings as `embed` "
+                "writes it"
             )
         if self.root is not None and (is_dataset or path.is_file()):
             root = user_path(self.root, "root")

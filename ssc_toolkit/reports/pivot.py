@@ -55,9 +55,10 @@ def undefined_text(count: int, metric: str) -> str:
 
     Examples:
         >>> undefined_text(2, "accuracy"), undefined_text(1, "r2"), undefined_text(0, "r2")
-        ('2 classes undefined', '1 columns undefined', '')
+        ('2 classes undefined', '1 column undefined', '')
     """
-    return f"{count} {'columns' if metric == 'r2' else 'classes'} undefined" if count else ""
+    one, several = ("column", "columns") if metric == "r2" else ("class", "classes")
+    return f"{count} {one if count == 1 else several} undefined" if count else ""
 
 
 def format_value(interval: Interval) -> str:

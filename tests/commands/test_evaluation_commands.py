@@ -73,7 +73,7 @@ def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
     assert models == {"random encoder", "this encoder"}  # statistics have nothing to train
 
 
-def test_probe_cross_validates_by_groups(shared, cache, tmp_path):
+def test_probe_cross_validates_by_groups(shared, cache, tmp_path, monkeypatch):
     crossed = ["--labels=pitch", "--methods=prototypes", "--folds=4", "--repeats=2"]
     options = [*crossed, "--splits=train,valid,test", f"--out={tmp_path / 'p'}"]
     code, out, errors = call("probe", *shared, cache, *options)
@@ -90,10 +90,13 @@ def test_probe_cross_validates_by_groups(shared, cache, tmp_path):
     assert set(counts) == {40}
     for name in ("report.md", "report.html"):
         assert "Confusion matrix: pitch" in (tmp_path / "p" / name).read_text()
-    # Without the test set, five groups are left out one by one.
+    # Without the test set, five groups are left out one by one. The fitted folds are counted.
+    monkeypatch.setattr("ssc_toolkit.evaluation.probing.cross_validation._SILENT_SECONDS", 0)
     code, out, errors = call("probe", *shared, cache, *crossed[:2], "--folds=groups", "--splits=train")
     assert code == 0, errors
     assert "| 20     | 5      |" in out
+    assert "pitch, prototypes:" in errors
+    assert "5/5" in errors
     assert "pitch: Caution: the intervals are from 5 groups" in out
 
 
@@ -347,3 +350,12 @@ def test_no_command_replaces_notes_of_the_user(shared, music, tmp_path, monkeypa
     assert "report.md, got another file" in errors
     assert (tmp_path / "report.md").read_text() == "My notes\n"
     assert {path.name for path in tmp_path.iterdir()} <= {"report.md", ".lock"}
+
+
+@pytest.mark.parametrize("name", ["n.npz", "n.parquet"])
+def test_a_file_of_embeddings_is_not_a_track_table(shared, tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    code, _, errors = call("probe", shared[0], f"--tracks={tmp_path / name}", "--labels=pitch")
+    assert code == 2
+    assert "tracks: expected a CSV file or a folder of audio, got" in errors
+    assert "a file of embeddings as `embed` writes it" in errors

@@ -104,11 +104,11 @@ def test_methods_have_a_column_if_there_are_several(methods):
 
 
 def test_undefined_classes_are_counted():
-    assert "1 classes undefined" in " ".join(task_section(results().frame, "tags").text)
+    assert "1 class undefined" in " ".join(task_section(results().frame, "tags").text)
     assert task_section(results().frame, "key").text == ["12 test tracks in 12 groups."]
     clean = results().select(corruption="clean")
     rows = {tuple(row[:3]): row for row in probe_section(clean.frame).rows}
-    assert rows["z", "tags", "linear"][6].endswith("1 classes undefined")
+    assert rows["z", "tags", "linear"][6].endswith("1 class undefined")
     assert rows["z", "key", "linear"][3:6] == ["100 %", "accuracy", "1.000 [1.000, 1.000]"]
 
 

@@ -243,7 +243,9 @@ def _compute_once(model: WaveformModel, windows: Tensor, readout: Readout | None
         found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
         raise InputError(f"encoder: expected ({len(windows)}, dim) for {len(windows)} windows, got {found}")
     if not embeddings.isfinite().all():
-        raise InputError("encoder: expected finite embeddings, got NaN or infinity; its training has diverged")
+        is_trained = isinstance(model, nn.Module) and any(True for _ in model.parameters())
+        reason = "its training has diverged" if is_trained else "correct the function, which is not trained"
+        raise InputError(f"encoder: expected finite embeddings, got NaN or infinity; {reason}")
     return embeddings.float()
 
 

@@ -50,6 +50,7 @@ class CachedProbes:
         folder: folder of the cache. None stores nothing.
         layer_widths: as for `fit_probe`.
         plan: settings of cross-validation. None fits probes to the training set of the table.
+        progress: as for `fit_folds`.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class CachedProbes:
         folder: Path | None = None,
         layer_widths: Mapping[str, int] | None = None,
         plan: CrossValidation | None = None,
+        *,
+        progress: bool = False,
     ) -> None:
         self._embeddings = embeddings
         self._tracks = tracks
@@ -67,6 +70,7 @@ class CachedProbes:
         self._folder = folder
         self._layer_widths = layer_widths
         self._plan = plan
+        self._progress = progress
         self._probes: dict[ProbeSettings, Probe | CrossValidatedProbe] = {}
         self._folds: dict[tuple[str, int], Folds] = {}
 
@@ -122,7 +126,9 @@ class CachedProbes:
             self._probes[settings] = (
                 fit_head(self._embeddings, self._tracks, labels, column, method, fraction, seed, widths)
                 if folds is None
-                else fit_folds(self._embeddings, labels, column, folds, method, fraction, seed, widths)
+                else fit_folds(
+                    self._embeddings, labels, column, folds, method, fraction, seed, widths, progress=self._progress
+                )
             )
         return self._probes[settings]
 

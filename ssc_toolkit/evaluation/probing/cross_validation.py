@@ -16,6 +16,9 @@ from ssc_toolkit.evaluation.probing.folds import Folds
 from ssc_toolkit.evaluation.probing.heads import HEADS, Head, Problem
 from ssc_toolkit.evaluation.probing.heads.knn import NeighborHead, RefittedNeighborHead
 from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
+from ssc_toolkit.progress import progress_bar
+
+_SILENT_SECONDS = 2.0  # before a progress bar is shown
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def fit_folds(
     label_fraction: float = 1.0,
     seed: int = 0,
     layer_widths: Mapping[str, int] | None = None,
+    *,
+    progress: bool = False,
 ) -> CrossValidatedProbe:
     """Fit a head for each fold to the tracks outside of the fold.
 
@@ -87,6 +92,7 @@ def fit_folds(
         label_fraction: fraction of the labels of the tracks outside of a fold to use, as for `fit_probe`.
         seed: seed of the weights, of the inner folds and of the selection of labeled tracks.
         layer_widths: as for `fit_probe`.
+        progress: whether to show a progress bar of the folds if they take more than two seconds.
 
     Returns:
         The fitted heads.
@@ -110,7 +116,9 @@ def fit_folds(
         )
 
     heads: list[Head] = []
-    for fold in range(folds.count):
+    for fold in progress_bar(
+        range(folds.count), desc=f"{column}, {method}", unit="fold", delay=_SILENT_SECONDS, disable=not progress
+    ):
         train, whole = rows_of(fold), training_set(fold)
         inner = tuple(
             replace(

@@ -244,3 +244,13 @@ def test_files_hold_embeddings_and_their_origin(tracks, tmp_path, suffix):
     assert metadata == told
     assert (metadata["windows"]["pooling"], metadata["seeds"], metadata["encoder"]) == ("max", [3], "mine")
     assert metadata["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_only_models_with_weights_have_diverged(tracks):
+    untrained = as_model(lambda waveforms: level(waveforms) * torch.nan, RATE)
+    with pytest.raises(InputError, match="got NaN or infinity; correct the function, which is not trained"):
+        embed_tracks(untrained, tracks, 1.0, progress=False)
+    layer = torch.nn.Linear(RATE, 2)
+    torch.nn.init.constant_(layer.weight, torch.nan)
+    with pytest.raises(InputError, match="got NaN or infinity; its training has diverged"):
+        embed_tracks(as_model(layer, RATE), tracks, 1.0, progress=False)
