@@ -24,6 +24,12 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "ssc_toolkit.cli", "demo", "--quick", f"--out={out}"]
 
 
+def cells(text: str) -> set[tuple[str, ...]]:
+    """Return the rows of all Markdown tables in a text, with the escapes of Markdown removed."""
+    lines = re.findall(r"^\|.*[^-|: ].*$", text, flags=re.M)
+    return {tuple(cell.strip().replace("\\", "") for cell in line.split("|")) for line in lines}
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
@@ -67,8 +73,8 @@ def test_it_writes_reports_checkpoints_and_encoders(finished):
     assert settings["self-supervised"]["labels"] is None
     assert (settings["semi-supervised"]["label_budget"], settings["supervised"]["labeled_fraction"]) == (0.05, 1.0)
     text = (out / "report.md").read_text()
-    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
-        assert table in printed
+    assert len(cells(text)) > 10
+    assert cells(text) <= cells(printed)
 
 
 class Page(HTMLParser):
