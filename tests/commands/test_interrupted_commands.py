@@ -120,7 +120,8 @@ def test_compare_killed_at_first_write_and_closed_streams(comparison, tmp_path):
 
 @pytest.mark.parametrize("limit", [300, 6000])
 def test_a_full_disk_is_one_line_in_compare(comparison, tmp_path, limit):
-    (tmp_path / "report.json").write_text("of before")
+    before = '{"environment": {"ssc_toolkit": "0.1.0"}}'
+    (tmp_path / "report.json").write_text(before)
     done = run(
         [sys.executable, "-m", "ssc_toolkit.cli", *comparison, f"--out={tmp_path}"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
@@ -133,4 +134,4 @@ def test_a_full_disk_is_one_line_in_compare(comparison, tmp_path, limit):
     assert "None" not in done.stderr
     assert not list(tmp_path.rglob(".*.tmp"))
     if limit == 300:
-        assert (tmp_path / "report.json").read_text() == "of before"
+        assert (tmp_path / "report.json").read_text() == before
