@@ -110,8 +110,8 @@ def test_gradients_reach_every_parameter_and_the_input(norm, depth):
         ({"input_dim": 8.0}, "input_dim: expected an integer of at least 1, got 8.0"),
         ({"hidden_dim": -1}, "hidden_dim: expected an integer of at least 1, got -1"),
         ({"output_dim": 0}, "output_dim: expected an integer of at least 1, got 0"),
-        ({"depth": 0}, "depth: expected an integer of at least 1, got 0"),
-        ({"depth": True}, "depth: expected an integer of at least 1, got True"),
+        ({"depth": 0}, "depth: expected an integer from 1 to 100, got 0"),
+        ({"depth": True}, "depth: expected an integer from 1 to 100, got True"),
         ({"norm": "group"}, "norm: expected None, 'batch' or 'layer', got 'group'"),
     ],
 )

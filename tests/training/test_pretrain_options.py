@@ -334,7 +334,7 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"loss": LossOptions(tau_plus=1)}, "loss.tau_plus: expected a fraction below 1"),
         ({"loss": LossOptions(sigma=0)}, "loss.sigma: expected a positive number"),
         ({"loss": LossOptions(denominator="some")}, "loss.denominator: expected one of all, negatives"),
-        ({"projector": ProjectorOptions(depth=-1)}, "projector.depth: expected an integer of at least 0"),
+        ({"projector": ProjectorOptions(depth=-1)}, "projector.depth: expected an integer from 0 to 100"),
         ({"projector": ProjectorOptions(depth=1, norm="batch")}, "projector.norm: expected none, because"),
         ({"projector": ProjectorOptions(heads="two")}, "projector.heads: expected one of shared, separate"),
         ({"projector": ProjectorOptions(depth=0, heads="separate")}, "projector.heads: expected shared, because"),
