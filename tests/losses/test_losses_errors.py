@@ -103,7 +103,7 @@ both = MaxTarget({"a": SameClass(), "b": SharedLabels()})
         ({"embeddings": three, "labels": torch.ones(4, 3)}, ValueError, "SharedLabels"),
         ({"embeddings": three, "labels": classes, "target": SharedLabels()}, ValueError, "multi-hot"),
         (
-            {"embeddings": three, "labels": torch.full((4, 3), torch.nan), "target": SharedLabels()},
+            {"embeddings": three, "labels": torch.full((4, 3), 0.5), "target": SharedLabels()},
             ValueError,
             "0 or 1",
         ),
