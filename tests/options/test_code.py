@@ -24,6 +24,7 @@ CODE_COMMANDS = {
     "frames": ("encoder", {"task": "beats"}),
     "compare": ("encoders", {"labels": ["key"], "out": "report"}),
     "embed": ("encoder", {"tracks": "scores", "out": "a.npz"}),
+    "tag": ("model", {"tracks": "scores", "out": "a.csv"}),
 }
 
 

@@ -41,6 +41,7 @@ REQUIRED = {
     "embed": ["music", "--encoder=e", "--out=a.npz"],
     "export": ["run", "--out=e"],
     "table": ["music", "--out=my.csv"],
+    "tag": ["music", "--model=MTT_musicnn", "--out=my.csv"],
 }
 
 

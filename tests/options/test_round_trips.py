@@ -33,6 +33,7 @@ LINES = {
     "frames": ["--encoder=e", "--task=chord_roots", "--layers=a,b", "--annotations=a.csv", "--seed=2"],
     "compare": ["--encoders=e,f", "--names=A,B", "--labels=key", "--out=o", "--folds=3", "--projections"],
     "embed": ["music", "--encoder=e", "--out=a.npz", "--window_pooling=none", "--layers=last", "--dry_run"],
+    "tag": ["music", "--model=MTT_musicnn", "--out=a.csv", "--threshold=0.2", "--prefix=t ", "--overwrite"],
     "corpus": ["--seed=4"],
     "doctor": ["--clean", "--folders=~/a,b c"],
 }
