@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
 from ssc_toolkit.files import CHECKSUMS, write_checked_json
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, OPTIONS, SAMPLER_STATE, with_new_names
-from ssc_toolkit.options import EmbedOptions, PrepareOptions, PretrainOptions
+from ssc_toolkit.options import EmbedOptions, EncoderOptions, PrepareOptions, PretrainOptions
 from ssc_toolkit.options.parsing import CommandLine, parse_mapping
 from ssc_toolkit.options.run_settings import check_run_settings, read_settings
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
@@ -96,9 +97,12 @@ def earlier_run(folder, **settings):
 def test_runs_with_old_settings_resume(tmp_path):
     earlier_run(tmp_path, minimum_shared=2, monitor="key")
     assert read_settings(tmp_path)["min_shared"] == 2
-    check_run_settings(tmp_path, PretrainOptions(tracks="scores", out=str(tmp_path), steps=2000, min_shared=2))
+    earlier = PretrainOptions(
+        tracks="scores", out=str(tmp_path), steps=2000, min_shared=2, encoder=EncoderOptions(max_hz=5000.0)
+    )
+    check_run_settings(tmp_path, earlier)
     with pytest.raises(InputError, match="min_shared was 2, is 1"):
-        check_run_settings(tmp_path, PretrainOptions(tracks="scores", out=str(tmp_path), steps=2000))
+        check_run_settings(tmp_path, replace(earlier, min_shared=1))
 
 
 def test_configs_of_earlier_runs_are_read(tmp_path):

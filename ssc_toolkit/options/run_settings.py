@@ -131,7 +131,7 @@ def read_settings(folder: Path, argument: str = "out") -> dict[str, Any]:
     """
     found = read_checked_json(folder / SETTINGS, argument, "restore it, or choose another folder", required=False)
     renamed = with_new_names(found, OPTIONS)
-    if renamed.get("encoder") == "MelCNN" and renamed.get(_MAX_HZ) is None:
+    if renamed.get("encoder", "MelCNN") == "MelCNN" and renamed.get(_MAX_HZ) is None:
         renamed[_MAX_HZ] = 5000.0  # the default of earlier versions
     # Earlier versions stored the label column of the validation, which does not determine the weights.
     return {name: value for name, value in renamed.items() if not name.startswith("validation.")}
