@@ -20,7 +20,7 @@ class SeparateHeadsLoss(nn.Module):
 
     Two projectors on the same encoder map an embedding to the projections z and z', as `ProjectorHeads` does. Views of
     one item are compared by z, and labels by z', so that labels change the encoder, but not the space in which each
-    item is told apart from all others. The loss of a batch is
+    item is distinguished from all others. The loss of a batch is
 
     $$L = L_\text{views}(z) + \lambda \, L_\text{labels}(z')$$
 

@@ -105,3 +105,12 @@ def check_omit(omit: Collection[str]) -> None:
     """Raise InputError if a name in `omit` is not that of a stage of the augmentation chain."""
     if omit:
         check_names("omit", omit, STAGES)
+
+
+def check_output_file(out: str, overwrite: bool) -> None:
+    """Raise InputError if `out` is a folder, or an existing file that is not to be overwritten."""
+    path = user_path(out, "out")
+    if path.is_dir():
+        raise InputError(f"out: expected a file name, got the folder {path}")
+    if path.exists() and not overwrite:
+        raise InputError(f"out: {path} exists; choose another file, or pass --overwrite to replace it")

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from ssc_toolkit.checks import check_choice, check_integer
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_output_file
 from ssc_toolkit.options.names import STORE_FILE
 from ssc_toolkit.paths import missing_hint, user_path
 
@@ -57,8 +58,4 @@ class TableOptions:
 
     def check_overwrite(self) -> None:
         """Raise InputError if the output file exists and `overwrite` is False."""
-        out = user_path(self.out, "out")
-        if out.is_dir():
-            raise InputError(f"out: expected a file name, got the folder {out}")
-        if out.exists() and not self.overwrite:
-            raise InputError(f"out: {out} exists; choose another file, or pass --overwrite to replace it")
+        check_output_file(self.out, self.overwrite)

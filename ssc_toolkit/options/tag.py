@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ssc_toolkit.checks import check_fraction, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_encoder
+from ssc_toolkit.options.checks import check_encoder, check_output_file
 from ssc_toolkit.options.code import CodeOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
@@ -57,8 +57,4 @@ class TagOptions(CodeOptions, TrackSource):
 
     def check_overwrite(self) -> None:
         """Raise InputError if the output file exists and `overwrite` is False."""
-        out = user_path(self.out, "out")
-        if out.is_dir():
-            raise InputError(f"out: expected a file name, got the folder {out}")
-        if out.exists() and not self.overwrite:
-            raise InputError(f"out: {out} exists; choose another file, or pass --overwrite to replace it")
+        check_output_file(self.out, self.overwrite)
